@@ -1,0 +1,90 @@
+//! The inverse of `write`. Never panics and never allocates more than the bytes can hold, whatever they are.
+
+use super::DecodeError;
+
+pub(super) struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, at: 0 }
+    }
+
+    pub(super) fn invalid(&self, what: &'static str) -> DecodeError {
+        DecodeError::Invalid { what, at: self.at.saturating_sub(1) }
+    }
+
+    pub(super) fn byte(&mut self) -> Result<u8, DecodeError> {
+        let byte = *self.bytes.get(self.at).ok_or(DecodeError::Truncated(self.at))?;
+        self.at += 1;
+        Ok(byte)
+    }
+
+    pub(super) fn slice(&mut self, length: usize) -> Result<&'a [u8], DecodeError> {
+        let end = self.at.checked_add(length).ok_or(DecodeError::Truncated(self.at))?;
+        let slice = self.bytes.get(self.at..end).ok_or(DecodeError::Truncated(self.bytes.len()))?;
+        self.at = end;
+        Ok(slice)
+    }
+
+    pub(super) fn fixed<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
+        let mut fixed = [0; N];
+        fixed.copy_from_slice(self.slice(N)?);
+        Ok(fixed)
+    }
+
+    pub(super) fn unsigned(&mut self) -> Result<u128, DecodeError> {
+        let mut value = 0u128;
+        for shift in (0..).step_by(7) {
+            let byte = self.byte()?;
+            let bits = u128::from(byte & 0x7f);
+            if shift > 126 || (shift == 126 && bits > 3) {
+                return Err(self.invalid("number"));
+            }
+            value |= bits << shift;
+            if byte < 0x80 {
+                break;
+            }
+        }
+        Ok(value)
+    }
+
+    pub(super) fn signed(&mut self) -> Result<i128, DecodeError> {
+        let value = self.unsigned()?;
+        Ok((value >> 1).cast_signed() ^ -((value & 1).cast_signed()))
+    }
+
+    pub(super) fn signed64(&mut self) -> Result<i64, DecodeError> {
+        let value = self.signed()?;
+        value.try_into().map_err(|_| self.invalid("64-bit number"))
+    }
+
+    pub(super) fn unsigned64(&mut self) -> Result<u64, DecodeError> {
+        let value = self.unsigned()?;
+        value.try_into().map_err(|_| self.invalid("64-bit number"))
+    }
+
+    /// A count of things that take at least a byte each, so that it can be trusted with an allocation.
+    pub(super) fn length(&mut self) -> Result<usize, DecodeError> {
+        let length = self.unsigned()?;
+        usize::try_from(length)
+            .ok()
+            .filter(|length| *length <= self.bytes.len() - self.at)
+            .ok_or_else(|| self.invalid("length"))
+    }
+
+    pub(super) fn text(&mut self) -> Result<&'a str, DecodeError> {
+        let length = self.length()?;
+        let slice = self.slice(length)?;
+        std::str::from_utf8(slice).map_err(|_| self.invalid("text"))
+    }
+
+    pub(super) fn end(&self) -> Result<(), DecodeError> {
+        match self.bytes.len() - self.at {
+            0 => Ok(()),
+            left => Err(DecodeError::Trailing(left)),
+        }
+    }
+}

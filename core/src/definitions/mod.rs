@@ -1,0 +1,22 @@
+//! What a team declares once: entities, event types, feature views, services. `source` is the YAML as written,
+//! `check` turns it into the compiled model and reports every mistake with its line, `model` is what all parts read.
+
+mod check;
+mod duration;
+mod model;
+mod route;
+mod source;
+mod types;
+
+pub use check::DefinitionErrors;
+pub use duration::{format_duration, parse_duration};
+pub use model::{
+    Aggregation, Definitions, Entity, EventType, Feature, InputSource, Service, ServiceVersion, Slots, Store, View,
+    Window, WindowSpec,
+};
+pub use route::{PropertyPath, Route, RouteInput};
+pub use source::DefinitionsSource;
+pub use types::{InvalidType, ValueType};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,116 @@
+//! Definitions as written: the YAML text with its schemas, and the shape that the text must have. Kept whole beside
+//! the log, so that every process compiles the same thing.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_saphyr::Spanned;
+
+/// The YAML and the JSON Schemas it names: what `apply` stores under a version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DefinitionsSource {
+    /// The text of the definitions file.
+    pub yaml: String,
+    /// Schemas by the path that the text names them by.
+    #[serde(default)]
+    pub schemas: BTreeMap<String, serde_json::Value>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct File {
+    #[serde(default)]
+    pub entities: BTreeMap<String, Spanned<EntitySource>>,
+    #[serde(default)]
+    pub events: BTreeMap<String, Spanned<EventSource>>,
+    #[serde(default)]
+    pub views: Vec<Spanned<ViewSource>>,
+    #[serde(default)]
+    pub services: BTreeMap<String, Spanned<BTreeMap<String, Vec<Spanned<String>>>>>,
+}
+
+/// One value or a list of them.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub(super) enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl OneOrMany {
+    pub(super) fn to_vec(&self) -> Vec<String> {
+        match self {
+            Self::One(one) => vec![one.clone()],
+            Self::Many(many) => many.clone(),
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct EntitySource {
+    pub key: OneOrMany,
+    #[serde(rename = "type")]
+    pub kind: OneOrMany,
+    #[serde(default)]
+    pub description: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct EventSource {
+    pub partition_by: String,
+    #[serde(default)]
+    pub entities: Vec<String>,
+    pub schema: Option<String>,
+    #[serde(default)]
+    pub description: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ViewSource {
+    pub name: String,
+    pub version: Option<u32>,
+    pub entity: String,
+    pub from: Vec<String>,
+    pub store: Option<String>,
+    pub ttl: Option<String>,
+    pub lateness: Option<String>,
+    #[serde(default)]
+    pub description: String,
+    pub features: Vec<Spanned<FeatureSource>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FeatureSource {
+    pub name: String,
+    pub agg: String,
+    pub value: Option<String>,
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
+    pub n: Option<u32>,
+    pub window: Option<WindowSource>,
+    pub windows: Option<Vec<WindowSource>>,
+    pub default: Option<serde_json::Value>,
+    #[serde(default)]
+    pub description: String,
+}
+
+/// `5m`, `lifetime`, or one of the long forms.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub(super) enum WindowSource {
+    Short(String),
+    Long(LongWindow),
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LongWindow {
+    pub sliding: Option<String>,
+    pub hop: Option<String>,
+    pub tumbling: Option<String>,
+    pub session: Option<String>,
+}

@@ -1,0 +1,69 @@
+//! Definitions as people write them, right and wrong.
+
+use super::*;
+
+const GOOD: &str = r#"
+entities:
+  household: { key: household_id, type: int64, description: A loyalty-card household }
+  product: { key: product_id, type: int64 }
+events:
+  purchase: { partition_by: household, entities: [household, product] }
+views:
+  - name: household_spend
+    entity: household
+    from: [purchase]
+    features:
+      - { name: spend, agg: sum, value: properties.sales_value, type: "decimal(18,2)", windows: [5m, 1h, 7d, 30d, lifetime] }
+      - { name: recent_products, agg: last_n, n: 5, value: product_id }
+      - { name: session_lines, agg: count, window: { session: 30m } }
+  - name: product_popularity
+    entity: product
+    from: [purchase]
+    features:
+      - { name: lines, agg: count, windows: [7d] }
+services:
+  basket_model: { v1: ["household_spend:spend_7d", "household_spend:spend_30d"] }
+"#;
+
+fn compile(yaml: &str) -> Result<Definitions, String> {
+    Definitions::compile(DefinitionsSource { yaml: yaml.into(), schemas: Default::default() }).map_err(|e| e.to_string())
+}
+
+#[test]
+fn features_are_named_by_their_windows() {
+    let definitions = compile(GOOD).unwrap();
+    let names: Vec<&str> = definitions.views[0].features.iter().map(|f| f.name.as_str()).collect();
+    assert_eq!(
+        names,
+        ["spend_5m", "spend_1h", "spend_7d", "spend_30d", "spend_lifetime", "recent_products", "session_lines"]
+    );
+    assert_eq!(definitions.feature("household_spend:spend_7d"), Some((0, 2)));
+    assert_eq!(definitions.feature("household_spend@2:spend_7d"), None);
+    assert_eq!(definitions.service("basket_model@1").unwrap().features, [(0, 2), (0, 3)]);
+    assert_eq!(definitions.service("basket_model"), definitions.service("basket_model@1"));
+}
+
+#[test]
+fn an_entity_that_events_are_not_partitioned_by_has_a_slot_per_partition() {
+    let definitions = compile(GOOD).unwrap();
+    assert_eq!(definitions.views[0].slots, Slots::Known);
+    assert_eq!(definitions.views[1].slots, Slots::All);
+}
+
+#[test]
+fn every_mistake_is_told_with_its_line() {
+    let bad = GOOD
+        .replace("agg: last_n, n: 5", "agg: last_n")
+        .replace("windows: [7d]", "window: { session: 7d }")
+        .replace("household_spend:spend_30d", "household_spend:spend_31d");
+    let message = compile(&bad).unwrap_err();
+    assert!(message.contains("line 13: `last_n` needs `n`"), "{message}");
+    assert!(message.contains("line 19: a session needs a redis view"), "{message}");
+    assert!(message.contains("there is no feature `household_spend:spend_31d`"), "{message}");
+}
+
+#[test]
+fn an_unknown_field_is_refused_with_its_line() {
+    let message = compile(&GOOD.replace("from: [purchase]", "form: [purchase]")).unwrap_err();
+    assert!(message.contains("line") && message.contains("form"), "{message}");
+}

@@ -1,0 +1,227 @@
+//! An event's place and form in the log: `Event ─append→ Entry{Position, Event}`. Entries are flat and readable, so
+//! that operators read them with `XRANGE`; this is the only module that knows their field names.
+
+use std::borrow::Cow;
+
+use crate::event::{Event, EventId};
+use crate::key::KeyText;
+use crate::position::Position;
+
+/// Prefix of the field that holds an entity's key.
+const KEY_PREFIX: &str = "key:";
+
+/// What one stream id holds.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Entry {
+    /// An event.
+    Event(Event),
+    /// From here on, these definitions are in force in this partition.
+    Control(Control),
+}
+
+/// A change of the definitions in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Control {
+    /// Number of the definitions.
+    pub version: u32,
+    /// The least engine (semantics of codecs and aggregates) that understands them.
+    pub engine: u32,
+}
+
+/// Why the fields of an entry are no entry of ours.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum Malformed {
+    /// A field that every entry has is missing.
+    #[error("the entry has no field `{0}`")]
+    Missing(&'static str),
+    /// A field that is not what it should be.
+    #[error("the entry's field `{field}` is invalid: `{value}`")]
+    Invalid {
+        /// Its name.
+        field: String,
+        /// The beginning of its value.
+        value: String,
+    },
+    /// An event that names no entity, so that it belongs to no partition.
+    #[error("the entry names no entity")]
+    NoKey,
+    /// A name that no entry of ours has.
+    #[error("the entry has an unknown field `{0}`")]
+    UnknownField(String),
+}
+
+impl Event {
+    /// The fields of its entry, in the one order that lets Redis store names once.
+    pub fn fields(&self) -> Vec<(Cow<'_, str>, Cow<'_, str>)> {
+        let mut fields: Vec<(Cow<'_, str>, Cow<'_, str>)> = Vec::with_capacity(7 + self.keys.len());
+        fields.push(("type".into(), self.event_type.as_str().into()));
+        fields.push(("source".into(), self.source.as_str().into()));
+        match &self.id {
+            EventId::Given(id) => fields.push(("id".into(), id.as_str().into())),
+            EventId::Made(id) => fields.push(("made_id".into(), id.as_str().into())),
+        }
+        if let Some(time) = self.time {
+            fields.push(("time".into(), time.to_string().into()));
+        }
+        for (entity, key) in &self.keys {
+            fields.push((format!("{KEY_PREFIX}{entity}").into(), key.as_str().into()));
+        }
+        fields.push(("properties".into(), self.properties.as_str().into()));
+        if let Some(traceparent) = &self.traceparent {
+            fields.push(("traceparent".into(), traceparent.as_str().into()));
+        }
+        fields
+    }
+
+    /// The time at which it counts: `min(event time, stream time)`, so that nothing counts before it arrived.
+    pub fn feature_time(&self, position: Position) -> i64 {
+        self.event_time(position).min(position.stream_time())
+    }
+
+    /// When it says it happened; without a time of its own, when it arrived.
+    pub fn event_time(&self, position: Position) -> i64 {
+        self.time.unwrap_or_else(|| position.stream_time())
+    }
+
+    /// What identifies it: a hash of (source, event id); none where the id was made at ingest.
+    pub fn identity(&self) -> Option<u128> {
+        let EventId::Given(id) = &self.id else { return None };
+        let mut hasher = xxhash_rust::xxh3::Xxh3::new();
+        hasher.update(self.source.as_bytes());
+        hasher.update(&[0]);
+        hasher.update(id.as_bytes());
+        Some(hasher.digest128())
+    }
+
+    /// A hash of everything it says besides its identity, to tell a resend from a reused id.
+    pub fn content(&self) -> u64 {
+        let mut hasher = xxhash_rust::xxh3::Xxh3::new();
+        hasher.update(self.event_type.as_bytes());
+        hasher.update(&self.time.map_or([0; 8], i64::to_le_bytes));
+        for (entity, key) in &self.keys {
+            hasher.update(entity.as_bytes());
+            hasher.update(&[0]);
+            hasher.update(key.as_str().as_bytes());
+            hasher.update(&[0]);
+        }
+        hasher.update(self.properties.as_bytes());
+        hasher.digest()
+    }
+}
+
+impl Control {
+    /// The fields of its entry.
+    pub fn fields(&self) -> [(&'static str, String); 3] {
+        [
+            ("control", "definitions".to_owned()),
+            ("version", self.version.to_string()),
+            ("engine", self.engine.to_string()),
+        ]
+    }
+}
+
+impl Entry {
+    /// Reads the fields of one stream entry.
+    pub fn decode(fields: Vec<(String, String)>) -> Result<Self, Malformed> {
+        if fields.first().is_some_and(|(name, _)| name == "control") {
+            return decode_control(&fields).map(Self::Control);
+        }
+        let mut event_type = None;
+        let mut id = None;
+        let mut event = Event {
+            event_type: String::new(),
+            source: String::new(),
+            id: EventId::Made(String::new()),
+            time: None,
+            keys: Vec::with_capacity(2),
+            properties: "{}".to_owned(),
+            traceparent: None,
+        };
+        for (name, value) in fields {
+            match name.as_str() {
+                "type" => event_type = Some(value),
+                "source" => event.source = value,
+                "id" => id = Some(EventId::Given(value)),
+                "made_id" => id = Some(EventId::Made(value)),
+                "time" => event.time = Some(value.parse().map_err(|_| invalid(&name, &value))?),
+                "properties" => event.properties = value,
+                "traceparent" => event.traceparent = Some(value),
+                _ => match name.strip_prefix(KEY_PREFIX) {
+                    Some(entity) => event.keys.push((entity.to_owned(), KeyText::from_canonical(&value))),
+                    None => return Err(Malformed::UnknownField(name)),
+                },
+            }
+        }
+        event.event_type = event_type.ok_or(Malformed::Missing("type"))?;
+        event.id = id.ok_or(Malformed::Missing("id"))?;
+        if event.keys.is_empty() {
+            return Err(Malformed::NoKey);
+        }
+        Ok(Self::Event(event))
+    }
+}
+
+fn decode_control(fields: &[(String, String)]) -> Result<Control, Malformed> {
+    let number = |wanted: &'static str| {
+        let (name, value) = fields.iter().find(|(name, _)| name == wanted).ok_or(Malformed::Missing(wanted))?;
+        value.parse().map_err(|_| invalid(name, value))
+    };
+    Ok(Control { version: number("version")?, engine: number("engine")? })
+}
+
+fn invalid(field: &str, value: &str) -> Malformed {
+    Malformed::Invalid { field: field.to_owned(), value: value.chars().take(60).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event() -> Event {
+        Event {
+            event_type: "purchase".into(),
+            source: "till".into(),
+            id: EventId::Given("e1".into()),
+            time: Some(1_000),
+            keys: vec![("household".into(), KeyText::from_canonical("1"))],
+            properties: r#"{"quantity":1}"#.into(),
+            traceparent: None,
+        }
+    }
+
+    fn owned(fields: Vec<(Cow<'_, str>, Cow<'_, str>)>) -> Vec<(String, String)> {
+        fields.into_iter().map(|(name, value)| (name.into_owned(), value.into_owned())).collect()
+    }
+
+    #[test]
+    fn an_entry_round_trips() {
+        let event = event();
+        assert_eq!(Entry::decode(owned(event.fields())), Ok(Entry::Event(event)));
+        let control = Control { version: 3, engine: 1 };
+        let fields = control.fields().into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        assert_eq!(Entry::decode(fields), Ok(Entry::Control(control)));
+    }
+
+    #[test]
+    fn an_event_counts_no_earlier_than_it_happened_and_no_later_than_it_arrived() {
+        let event = event();
+        assert_eq!(event.feature_time(Position::new(5_000, 0)), 1_000);
+        assert_eq!(event.feature_time(Position::new(500, 0)), 500);
+        let undated = Event { time: None, ..event };
+        assert_eq!(undated.feature_time(Position::new(500, 0)), 500);
+    }
+
+    #[test]
+    fn what_is_no_entry_of_ours_says_why() {
+        let fields = |pairs: &[(&str, &str)]| pairs.iter().map(|(n, v)| ((*n).into(), (*v).into())).collect();
+        assert_eq!(Entry::decode(fields(&[("foo", "bar")])), Err(Malformed::UnknownField("foo".into())));
+        assert_eq!(Entry::decode(fields(&[("type", "x")])), Err(Malformed::Missing("id")));
+        assert_eq!(Entry::decode(fields(&[("type", "x"), ("id", "1")])), Err(Malformed::NoKey));
+        assert!(Entry::decode(fields(&[("control", "definitions"), ("version", "x")])).is_err());
+    }
+
+    #[test]
+    fn identity_and_content_never_change() {
+        assert_eq!((event().identity(), event().content()), (Some(59_256_320_351_499_313_706_489_781_883_133_995_976), 16_866_917_078_661_679_304));
+    }
+}

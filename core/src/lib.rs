@@ -1,0 +1,23 @@
+//! The pure heart of Millrace: what an event is, what the log means, what a feature's value is. No runtime, no
+//! clock, no environment, no driver: `now` is an argument, and everything here is a function of its inputs.
+//!
+//! The types carry the story:
+//! `RawEvent ─validate→ Event ─hash→ Partition ─append→ Entry ─absorb→ Slot ─put with checkpoint→ stores
+//! ─assemble(t)→ FeatureValue`. `Rejected` is the only side exit.
+
+pub mod aggregate;
+pub mod assemble;
+pub mod codec;
+pub mod decimal;
+pub mod dedupe;
+pub mod definitions;
+pub mod entry;
+pub mod event;
+pub mod extract;
+pub mod json;
+pub mod key;
+pub mod partition;
+pub mod position;
+pub mod scalar;
+pub mod slot;
+pub mod window;

@@ -1,0 +1,225 @@
+//! One value that a feature reads of an event, and the finished values that readers get.
+
+use std::borrow::Cow;
+use std::cmp::Ordering;
+
+use serde_json::Value as Json;
+
+use crate::decimal::InvalidDecimal;
+use crate::definitions::ValueType;
+use crate::key::kind_of;
+
+/// The most items of a list, entries of a map.
+const MAX_ITEMS: usize = 10_000;
+
+/// A value as an aggregate takes it. Its type is the input's declared one.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Scalar<'a> {
+    /// `int64`, and `timestamp` in epoch ms.
+    Int(i64),
+    /// `float64`.
+    Float(f64),
+    /// `decimal`, in units of its scale.
+    Decimal(i128),
+    /// `bool`.
+    Bool(bool),
+    /// `string`.
+    Text(Cow<'a, str>),
+    /// `list`, `map` and `vector`, as canonical JSON.
+    Json(Cow<'a, str>),
+}
+
+/// Why a property cannot be read as its declared type.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum InvalidValue {
+    /// Another type.
+    #[error("expected {expected}, got {got}")]
+    WrongType {
+        /// The declared type.
+        expected: String,
+        /// What came.
+        got: String,
+    },
+    /// A decimal that would lose digits.
+    #[error(transparent)]
+    Decimal(#[from] InvalidDecimal),
+    /// Too many items.
+    #[error("more than {MAX_ITEMS} items")]
+    TooLong,
+}
+
+impl<'a> Scalar<'a> {
+    /// Reads a JSON text as `kind`; null is none. Numbers may come as strings.
+    pub fn read(text: &'a str, kind: &ValueType) -> Result<Option<Self>, InvalidValue> {
+        let text = text.trim();
+        if text == "null" {
+            return Ok(None);
+        }
+        let wrong = || InvalidValue::WrongType { expected: kind.to_string(), got: text.chars().take(60).collect() };
+        let unquoted = unquote(text);
+        let number = unquoted.as_deref().unwrap_or(text);
+        Ok(Some(match kind {
+            ValueType::Int64 => Self::Int(number.parse().map_err(|_| wrong())?),
+            ValueType::Float64 => Self::Float(number.parse().ok().filter(|f: &f64| f.is_finite()).ok_or_else(wrong)?),
+            ValueType::Decimal(shape) => Self::Decimal(shape.parse(number)?),
+            ValueType::Bool => match text {
+                "true" => Self::Bool(true),
+                "false" => Self::Bool(false),
+                _ => return Err(wrong()),
+            },
+            ValueType::Timestamp => Self::Int(timestamp(number).ok_or_else(wrong)?),
+            ValueType::String => match unquoted {
+                Some(string) => Self::Text(string),
+                // What is only counted, or written as a number where a name is meant, keeps its text.
+                None => Self::Text(Cow::Borrowed(text)),
+            },
+            ValueType::List(_) | ValueType::Map(_) | ValueType::Vector(_) => {
+                let value: Json = serde_json::from_str(text).map_err(|_| wrong())?;
+                check_nested(&value, kind)?;
+                Self::Json(Cow::Owned(value.to_string()))
+            }
+        }))
+    }
+
+    /// The same value, owning its text.
+    pub fn into_owned(self) -> Scalar<'static> {
+        match self {
+            Self::Int(v) => Scalar::Int(v),
+            Self::Float(v) => Scalar::Float(v),
+            Self::Decimal(v) => Scalar::Decimal(v),
+            Self::Bool(v) => Scalar::Bool(v),
+            Self::Text(v) => Scalar::Text(Cow::Owned(v.into_owned())),
+            Self::Json(v) => Scalar::Json(Cow::Owned(v.into_owned())),
+        }
+    }
+
+    /// A total order among values of one type: numeric, or by bytes.
+    pub fn order(&self, other: &Self) -> Ordering {
+        match (self, other) {
+            (Self::Int(a), Self::Int(b)) => a.cmp(b),
+            (Self::Float(a), Self::Float(b)) => a.total_cmp(b),
+            (Self::Decimal(a), Self::Decimal(b)) => a.cmp(b),
+            (Self::Bool(a), Self::Bool(b)) => a.cmp(b),
+            (Self::Text(a), Self::Text(b)) | (Self::Json(a), Self::Json(b)) => a.as_bytes().cmp(b.as_bytes()),
+            (a, b) => a.rank().cmp(&b.rank()),
+        }
+    }
+
+    /// As JSON for readers: decimals, and integers that a double would bend, are strings.
+    pub fn to_json(&self, kind: &ValueType) -> Json {
+        match (self, kind) {
+            (Self::Int(v), _) => int_json(i128::from(*v)),
+            (Self::Float(v), _) => serde_json::Number::from_f64(*v).map_or(Json::Null, Json::Number),
+            (Self::Decimal(v), ValueType::Decimal(shape)) => Json::String(shape.format(*v)),
+            (Self::Decimal(v), _) => int_json(*v),
+            (Self::Bool(v), _) => Json::Bool(*v),
+            (Self::Text(v), _) => Json::String(v.to_string()),
+            (Self::Json(v), _) => serde_json::from_str(v).unwrap_or(Json::Null),
+        }
+    }
+
+    fn rank(&self) -> u8 {
+        match self {
+            Self::Int(_) => 0,
+            Self::Float(_) => 1,
+            Self::Decimal(_) => 2,
+            Self::Bool(_) => 3,
+            Self::Text(_) => 4,
+            Self::Json(_) => 5,
+        }
+    }
+}
+
+/// An integer as JSON: a number up to 2^53, a string past it.
+pub fn int_json(value: i128) -> Json {
+    const EXACT: i128 = 1 << 53;
+    match i64::try_from(value) {
+        Ok(small) if (-EXACT..=EXACT).contains(&value) => Json::Number(small.into()),
+        _ => Json::String(value.to_string()),
+    }
+}
+
+fn unquote(text: &str) -> Option<Cow<'_, str>> {
+    let inner = text.strip_prefix('"')?.strip_suffix('"')?;
+    if inner.contains('\\') { serde_json::from_str(text).ok().map(Cow::Owned) } else { Some(Cow::Borrowed(inner)) }
+}
+
+fn timestamp(text: &str) -> Option<i64> {
+    text.parse().ok().or_else(|| chrono::DateTime::parse_from_rfc3339(text).ok().map(|t| t.timestamp_millis()))
+}
+
+fn check_nested(value: &Json, kind: &ValueType) -> Result<(), InvalidValue> {
+    let wrong = || InvalidValue::WrongType { expected: kind.to_string(), got: kind_of(value).to_owned() };
+    match (kind, value) {
+        (ValueType::List(item), Json::Array(items)) => {
+            if items.len() > MAX_ITEMS {
+                return Err(InvalidValue::TooLong);
+            }
+            items.iter().try_for_each(|value| check_nested(value, item))
+        }
+        (ValueType::Map(item), Json::Object(entries)) => {
+            if entries.len() > MAX_ITEMS {
+                return Err(InvalidValue::TooLong);
+            }
+            entries.values().try_for_each(|value| check_nested(value, item))
+        }
+        (ValueType::Vector(length), Json::Array(items)) => {
+            if u32::try_from(items.len()) != Ok(*length) {
+                let got = format!("{} numbers", items.len());
+                return Err(InvalidValue::WrongType { expected: kind.to_string(), got });
+            }
+            items.iter().try_for_each(|value| check_nested(value, &ValueType::Float64))
+        }
+        (ValueType::List(_) | ValueType::Map(_) | ValueType::Vector(_), _) => Err(wrong()),
+        (ValueType::String, value) if !value.is_string() => Err(wrong()),
+        (_, value) => match Scalar::read(&value.to_string(), kind)? {
+            Some(_) => Ok(()),
+            None => Err(wrong()),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decimal::DecimalType;
+
+    fn read(text: &str, kind: &str) -> Result<Option<Scalar<'static>>, InvalidValue> {
+        let kind = kind.parse().unwrap();
+        Scalar::read(text, &kind).map(|scalar| scalar.map(Scalar::into_owned))
+    }
+
+    #[test]
+    fn numbers_may_come_as_strings_and_keep_every_digit() {
+        assert_eq!(read("9007199254740993", "int64").unwrap(), Some(Scalar::Int(9_007_199_254_740_993)));
+        assert_eq!(read("\"9007199254740993\"", "int64").unwrap(), Some(Scalar::Int(9_007_199_254_740_993)));
+        assert_eq!(read("1.15", "decimal(18,2)").unwrap(), Some(Scalar::Decimal(115)));
+        assert_eq!(read("\"1.15\"", "decimal(18,2)").unwrap(), Some(Scalar::Decimal(115)));
+        assert!(read("1.5", "int64").is_err());
+        assert!(read("\"x\"", "float64").is_err());
+        assert!(read("\"inf\"", "float64").is_err());
+    }
+
+    #[test]
+    fn null_is_absent() {
+        for kind in ["int64", "string", "list<int64>", "bool"] {
+            assert_eq!(read("null", kind).unwrap(), None);
+        }
+    }
+
+    #[test]
+    fn nested_values_are_checked() {
+        assert!(read("[1,2]", "list<int64>").is_ok());
+        assert!(read("[1,\"x\"]", "list<int64>").is_err());
+        assert!(read("[1,2]", "vector(3)").is_err());
+        assert!(read("{\"a\":1.5}", "map<string,float64>").is_ok());
+    }
+
+    #[test]
+    fn what_a_double_would_bend_is_answered_as_text() {
+        let money = ValueType::Decimal(DecimalType { precision: 18, scale: 2 });
+        assert_eq!(Scalar::Decimal(1250).to_json(&money), "12.50");
+        assert_eq!(Scalar::Int(1 << 53).to_json(&ValueType::Int64), 1i64 << 53);
+        assert_eq!(Scalar::Int((1 << 53) + 1).to_json(&ValueType::Int64), "9007199254740993");
+    }
+}
