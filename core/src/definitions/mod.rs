@@ -3,6 +3,7 @@
 
 mod check;
 mod duration;
+mod evolve;
 mod model;
 mod route;
 mod source;
