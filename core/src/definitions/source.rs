@@ -16,6 +16,15 @@ pub struct DefinitionsSource {
     pub schemas: BTreeMap<String, serde_json::Value>,
 }
 
+impl DefinitionsSource {
+    /// The schema files that a definitions text names, so that they can be read. A text that cannot be parsed names
+    /// none: compiling it says why.
+    pub fn schema_paths(yaml: &str) -> Vec<String> {
+        let file: Result<File, _> = serde_saphyr::from_str(yaml);
+        file.map(|file| file.events.into_values().filter_map(|event| event.value.schema).collect()).unwrap_or_default()
+    }
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct File {

@@ -1,0 +1,41 @@
+//! `millrace migrate`: makes the stores ready. Applied versions are recorded, so applying twice changes nothing.
+
+use clap::Args;
+use millrace_common::config::StoreConfig;
+use millrace_common::log::{Log, LogMeta, functions};
+use millrace_common::names::Names;
+use millrace_common::stores::{clickhouse, profiles};
+
+/// Creates what the stores need: the log with its function library and groups, ClickHouse's tables, MongoDB's indexes.
+#[derive(Clone, Debug, Args)]
+pub struct MigrateArgs {
+    /// How many partitions a new log gets. Fixed for its life: the most workers that can share one group's work.
+    #[arg(long, default_value_t = LogMeta::default().partitions)]
+    pub partitions: u16,
+
+    /// The stores.
+    #[command(flatten)]
+    pub stores: StoreConfig,
+}
+
+/// Runs all three.
+pub async fn run(args: MigrateArgs) -> anyhow::Result<()> {
+    let names = Names::new(&args.stores.namespace);
+    let meta = LogMeta { partitions: args.partitions, ..LogMeta::default() };
+    let log = Log::create(&args.stores.redis_url, names, meta).await?;
+    println!("redis: log `{}` with {} partitions", args.stores.namespace, log.meta().partitions);
+    if args.stores.features_url() != args.stores.redis_url {
+        functions::load_at(args.stores.features_url()).await?;
+        println!("redis (features): function library {}", functions::LIBRARY);
+    }
+    report("clickhouse", &clickhouse::migrate(&args.stores.clickhouse_url, &args.stores.namespace).await?);
+    report("mongodb", &profiles::migrate(&args.stores.mongodb_url, &args.stores.namespace).await?);
+    Ok(())
+}
+
+fn report(store: &str, applied: &[String]) {
+    match applied {
+        [] => println!("{store}: up to date"),
+        _ => println!("{store}: applied {}", applied.join(", ")),
+    }
+}

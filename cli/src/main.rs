@@ -1,0 +1,47 @@
+//! The `millrace` command.
+
+use clap::{Parser, Subcommand};
+use millrace::commands::{apply, dev, get, migrate, status};
+use millrace::replay;
+use millrace_common::config::StoreConfig;
+
+/// Millrace: events in, fresh feature vectors out.
+#[derive(Debug, Parser)]
+#[command(name = "millrace", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run everything on this machine: stores, migrations, definitions, the four services.
+    Dev {
+        #[command(flatten)]
+        args: dev::DevArgs,
+        #[command(flatten)]
+        stores: StoreConfig,
+    },
+    /// Make the stores ready.
+    Migrate(migrate::MigrateArgs),
+    /// Put definitions in force.
+    Apply(apply::ApplyArgs),
+    /// Send files as events.
+    Replay(replay::ReplayArgs),
+    /// Show one entity: every feature, its status, time and source.
+    Get(get::GetArgs),
+    /// Show partitions, owners, positions, lag and the stores' health.
+    Status(status::StatusArgs),
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    match Arguments::parse().command {
+        Command::Dev { args, stores } => dev::run(args, stores).await,
+        Command::Migrate(args) => migrate::run(args).await,
+        Command::Apply(args) => apply::run(args).await,
+        Command::Replay(args) => replay::run(args).await,
+        Command::Get(args) => get::run(args).await,
+        Command::Status(args) => status::run(args).await,
+    }
+}

@@ -1,0 +1,11 @@
+//! I/O that two or more Millrace binaries share: config, process, telemetry, the log, the stores, the worker loop.
+//! The only crate (with `devstack`) that knows a store's driver. What is computed is `millrace_core`'s.
+
+pub mod clock;
+pub mod config;
+pub mod log;
+pub mod names;
+pub mod process;
+pub mod stores;
+pub mod telemetry;
+pub mod worker;

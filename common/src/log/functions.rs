@@ -1,0 +1,70 @@
+//! The function library in `migrations/redis`: its text, its names, loading it and finding out whether it is there.
+//! What each function promises is written above it in the library itself.
+
+use redis::aio::MultiplexedConnection;
+use redis::{Cmd, Value};
+
+use super::error::{LogError, failed};
+use super::value;
+
+/// The library's name; a binary with another version loads another library beside this one.
+pub const LIBRARY: &str = "millrace_v1";
+/// Its text.
+pub const TEXT: &str = include_str!("../../../migrations/redis/millrace.lua");
+
+/// Takes a lease.
+pub const ACQUIRE: &str = "millrace_v1_acquire";
+/// Prolongs a lease.
+pub const RENEW: &str = "millrace_v1_renew";
+/// Gives a lease back.
+pub const RELEASE: &str = "millrace_v1_release";
+/// Writes what is in flight.
+pub const INTEND: &str = "millrace_v1_intend";
+/// Moves a cursor.
+pub const ADVANCE: &str = "millrace_v1_advance";
+/// Writes slots monotonically.
+pub const PUT: &str = "millrace_v1_put";
+/// Puts definitions in force.
+pub const CONTROL: &str = "millrace_v1_control";
+/// Shows that a worker lives.
+pub const HEARTBEAT: &str = "millrace_v1_heartbeat";
+/// Says that a worker is gone.
+pub const LEAVE: &str = "millrace_v1_leave";
+/// Begins every connection to the log.
+pub const FENCE: &str = "millrace_v1_fence";
+
+const ALL: [&str; 10] = [ACQUIRE, RENEW, RELEASE, INTEND, ADVANCE, PUT, CONTROL, HEARTBEAT, LEAVE, FENCE];
+
+/// Loads the library, over an earlier text of the same version only. The feature state's Redis needs it too.
+pub async fn load(connection: &mut MultiplexedConnection) -> Result<(), LogError> {
+    let mut command = redis::cmd("FUNCTION");
+    command.arg("LOAD").arg("REPLACE").arg(TEXT);
+    command.exec_async(connection).await.map_err(failed("load the function library"))
+}
+
+/// Loads the library into a Redis that holds no log: the feature state, where that is another deployment.
+pub async fn load_at(url: &str) -> Result<(), LogError> {
+    const DOING: &str = "reach the feature state";
+    let client = super::client(url).map_err(failed(DOING))?;
+    load(&mut client.get_multiplexed_async_connection().await.map_err(failed(DOING))?).await
+}
+
+/// Whether every function of this binary is there.
+pub async fn check(connection: &mut MultiplexedConnection) -> Result<(), LogError> {
+    let mut command = redis::cmd("FUNCTION");
+    command.arg("LIST").arg("LIBRARYNAME").arg(LIBRARY);
+    let reply: Value = command.query_async(connection).await.map_err(failed("list the function library"))?;
+    let mut known = Vec::new();
+    value::texts(&reply, &mut known);
+    match ALL.iter().find(|name| !known.iter().any(|text| text == *name)) {
+        Some(missing) => Err(LogError::LibraryMissing { library: LIBRARY, missing: (*missing).to_owned() }),
+        None => Ok(()),
+    }
+}
+
+/// `FCALL name` with its keys; arguments follow.
+pub fn call(name: &str, keys: &[&str]) -> Cmd {
+    let mut command = redis::cmd("FCALL");
+    command.arg(name).arg(keys.len()).arg(keys);
+    command
+}

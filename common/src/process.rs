@@ -1,0 +1,166 @@
+//! What every process does besides its work: it stops when told, within a bounded time, and answers the three
+//! admin routes. The same shape in all binaries.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use metrics_exporter_prometheus::PrometheusHandle;
+use parking_lot::Mutex;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// Cancelled by the first SIGTERM or SIGINT; a second one ends the process at once.
+pub fn shutdown_on_signal() -> anyhow::Result<CancellationToken> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let shutdown = CancellationToken::new();
+    let stop = shutdown.clone();
+    tokio::spawn(async move {
+        for first in [true, false] {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if !first {
+                tracing::warn!("second stop signal");
+                std::process::exit(130);
+            }
+            tracing::info!("stopping");
+            stop.cancel();
+        }
+    });
+    Ok(shutdown)
+}
+
+/// Waits for work in hand after a stop, for at most `grace`.
+pub async fn drain(grace: Duration, work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    match tokio::time::timeout(grace, work).await {
+        Ok(result) => result,
+        Err(_) => anyhow::bail!("work in hand did not finish within {} s; nothing acknowledged is lost", grace.as_secs()),
+    }
+}
+
+/// Whether this process can do its work now, and if not, what it waits for.
+#[derive(Clone, Default)]
+pub struct Readiness(Arc<ReadinessState>);
+
+#[derive(Default)]
+struct ReadinessState {
+    ready: AtomicBool,
+    waiting_for: Mutex<String>,
+}
+
+impl Readiness {
+    /// Not ready, waiting for `what`.
+    pub fn waiting(what: &str) -> Self {
+        let readiness = Self::default();
+        readiness.set_waiting(what);
+        readiness
+    }
+
+    /// From now on ready.
+    pub fn set_ready(&self) {
+        if !self.0.ready.swap(true, Ordering::Relaxed) {
+            tracing::info!("ready");
+        }
+    }
+
+    /// From now on waiting for `what`.
+    pub fn set_waiting(&self, what: &str) {
+        *self.0.waiting_for.lock() = what.to_owned();
+        if self.0.ready.swap(false, Ordering::Relaxed) {
+            tracing::warn!(waiting_for = what, "not ready");
+        }
+    }
+
+    /// Whether ready.
+    pub fn is_ready(&self) -> bool {
+        self.0.ready.load(Ordering::Relaxed)
+    }
+
+    /// What it waits for.
+    pub fn waiting_for(&self) -> String {
+        self.0.waiting_for.lock().clone()
+    }
+}
+
+#[derive(Clone)]
+struct Admin {
+    metrics: PrometheusHandle,
+    readiness: Readiness,
+}
+
+/// `/healthz` (and `/health`): the process runs. `/readyz`: it can work. `/metrics`: Prometheus text.
+pub fn admin_routes(metrics: PrometheusHandle, readiness: Readiness) -> Router {
+    Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/health", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(|State(admin): State<Admin>| async move { admin.metrics.render() }))
+        .with_state(Admin { metrics, readiness })
+}
+
+async fn ready(State(admin): State<Admin>) -> impl IntoResponse {
+    if admin.readiness.is_ready() {
+        return (StatusCode::OK, "ready\n".to_owned());
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, format!("waiting for {}\n", admin.readiness.waiting_for()))
+}
+
+/// Serves `routes` until `shutdown`, then finishes the requests in hand.
+pub async fn serve(listener: TcpListener, routes: Router, shutdown: CancellationToken) -> std::io::Result<()> {
+    axum::serve(listener, routes).with_graceful_shutdown(shutdown.cancelled_owned()).await
+}
+
+/// Runs the metrics upkeep, without which histograms grow until they are scraped.
+pub async fn metrics_upkeep(metrics: PrometheusHandle, shutdown: CancellationToken) {
+    let mut every = tokio::time::interval(Duration::from_secs(5));
+    while shutdown.run_until_cancelled(every.tick()).await.is_some() {
+        metrics.run_upkeep();
+    }
+}
+
+/// Binds the admin listener: where told, or else on `port` of loopback, or on a free port where another worker on
+/// this machine has that one.
+pub async fn bind_admin(told: Option<std::net::SocketAddr>, port: u16) -> std::io::Result<TcpListener> {
+    if let Some(address) = told {
+        return TcpListener::bind(address).await;
+    }
+    match TcpListener::bind(("127.0.0.1", port)).await {
+        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => TcpListener::bind(("127.0.0.1", 0)).await,
+        bound => bound,
+    }
+}
+
+/// Tries `open` until it succeeds or `shutdown`: a service that starts while a store is away waits, says so, and does
+/// not exit.
+pub async fn wait_for<T, E: std::fmt::Display, F: Future<Output = Result<T, E>>>(
+    what: &str,
+    readiness: &Readiness,
+    shutdown: &CancellationToken,
+    mut open: impl FnMut() -> F,
+) -> Option<T> {
+    let mut pause = Duration::from_millis(100);
+    loop {
+        match shutdown.run_until_cancelled(open()).await? {
+            Ok(opened) => return Some(opened),
+            Err(error) => {
+                let waiting = format!("{what}: {error}");
+                if readiness.waiting_for() != waiting {
+                    tracing::warn!(waiting_for = waiting, "waiting for a store");
+                }
+                readiness.set_waiting(&waiting);
+            }
+        }
+        shutdown.run_until_cancelled(tokio::time::sleep(pause)).await?;
+        pause = (pause * 2).min(Duration::from_secs(2));
+    }
+}

@@ -1,0 +1,136 @@
+//! Feature state in Redis: one hash per entity key, one field per slot. Reads ask for exact fields in one round
+//! trip; writes are monotonic puts by the function `put` of the library in `migrations/redis`.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crate::log::functions;
+use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use redis::{Client, Cmd, Pipeline, RedisError, RedisResult, Value};
+
+/// Keys per pipeline of puts: bounds what one reply holds up.
+const PUTS_PER_PIPELINE: usize = 1_000;
+
+/// The feature state.
+#[derive(Clone)]
+pub struct FeatureStore {
+    connections: Vec<ConnectionManager>,
+    next: std::sync::Arc<AtomicUsize>,
+}
+
+/// Why the feature state did not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum FeatureStoreError {
+    /// Not reached, or not in time.
+    #[error("failed to reach the feature state: {0}")]
+    Away(#[source] RedisError),
+    /// It answered something that no version of ours answers.
+    #[error("unexpected answer of the feature state: {0}")]
+    Unexpected(String),
+}
+
+/// The slots of one entity key that are to be written.
+#[derive(Clone, Debug)]
+pub struct Put {
+    /// The hash.
+    pub key: String,
+    /// When the whole hash may go, in ms from now; none: never.
+    pub expire_ms: Option<u64>,
+    /// (field, encoded slot).
+    pub slots: Vec<(String, Vec<u8>)>,
+}
+
+/// What became of one slot of a put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PutOutcome {
+    /// Stored.
+    Written,
+    /// Stored before, by an earlier attempt or another owner: the state is a function of the log.
+    Already,
+    /// A newer state is stored; the writer must reload.
+    Stale,
+    /// What is stored is no slot of ours; it stays.
+    Undecodable,
+}
+
+impl FeatureStore {
+    /// Connects `connections` times; each call has `timeout` to answer.
+    pub async fn connect(url: &str, connections: usize, timeout: Duration) -> Result<Self, FeatureStoreError> {
+        let client = Client::open(url).map_err(FeatureStoreError::Away)?;
+        let config = ConnectionManagerConfig::new()
+            .set_connection_timeout(Some(Duration::from_secs(2)))
+            .set_response_timeout(Some(timeout))
+            .set_max_delay(Duration::from_secs(1));
+        let mut pool = Vec::with_capacity(connections.max(1));
+        for _ in 0..connections.max(1) {
+            let connection = ConnectionManager::new_with_config(client.clone(), config.clone());
+            pool.push(connection.await.map_err(FeatureStoreError::Away)?);
+        }
+        Ok(Self { connections: pool, next: std::sync::Arc::default() })
+    }
+
+    /// Reads exact fields of many hashes in one round trip; answers stand in the order asked.
+    pub async fn read(&self, reads: &[(String, Vec<String>)]) -> Result<Vec<Vec<Option<Vec<u8>>>>, FeatureStoreError> {
+        let mut pipeline = Pipeline::with_capacity(reads.len());
+        for (key, fields) in reads {
+            pipeline.add_command(redis::cmd("HMGET").arg(key).arg(fields).take());
+        }
+        pipeline.query_async(&mut self.connection()).await.map_err(FeatureStoreError::Away)
+    }
+
+    /// Writes slots monotonically, pipelined. Outcomes stand in the order of puts and their slots.
+    pub async fn put(&self, puts: &[Put]) -> Result<Vec<Vec<PutOutcome>>, FeatureStoreError> {
+        let mut outcomes = Vec::with_capacity(puts.len());
+        for chunk in puts.chunks(PUTS_PER_PIPELINE) {
+            let mut pipeline = Pipeline::with_capacity(chunk.len());
+            chunk.iter().for_each(|put| {
+                pipeline.add_command(put_command(put));
+            });
+            let replies: Vec<RedisResult<Vec<i64>>> = {
+                let values: Vec<Value> =
+                    pipeline.query_async(&mut self.connection()).await.map_err(FeatureStoreError::Away)?;
+                values.into_iter().map(|value| redis::from_redis_value(value).map_err(RedisError::from)).collect()
+            };
+            for (reply, put) in replies.into_iter().zip(chunk) {
+                outcomes.push(decode_outcomes(reply, put)?);
+            }
+        }
+        Ok(outcomes)
+    }
+
+    /// Whether it answers.
+    pub async fn ping(&self) -> Result<(), FeatureStoreError> {
+        redis::cmd("PING").query_async(&mut self.connection()).await.map_err(FeatureStoreError::Away)
+    }
+
+    fn connection(&self) -> ConnectionManager {
+        let next = self.next.fetch_add(1, Ordering::Relaxed);
+        self.connections[next % self.connections.len()].clone()
+    }
+}
+
+fn put_command(put: &Put) -> Cmd {
+    let mut command = functions::call(functions::PUT, &[&put.key]);
+    command.arg(put.expire_ms.unwrap_or(0)).arg(put.slots.len());
+    for (field, value) in &put.slots {
+        command.arg(field).arg(value);
+    }
+    command
+}
+
+fn decode_outcomes(reply: RedisResult<Vec<i64>>, put: &Put) -> Result<Vec<PutOutcome>, FeatureStoreError> {
+    let codes = reply.map_err(FeatureStoreError::Away)?;
+    if codes.len() != put.slots.len() {
+        return Err(FeatureStoreError::Unexpected(format!("{} outcomes for {} slots", codes.len(), put.slots.len())));
+    }
+    codes
+        .into_iter()
+        .map(|code| match code {
+            1 => Ok(PutOutcome::Written),
+            0 => Ok(PutOutcome::Already),
+            -1 => Ok(PutOutcome::Stale),
+            -2 => Ok(PutOutcome::Undecodable),
+            other => Err(FeatureStoreError::Unexpected(format!("outcome {other}"))),
+        })
+        .collect()
+}

@@ -1,0 +1,4 @@
+//! The stores that hold what is computed: one file each.
+
+pub mod features;
+pub mod profiles;

@@ -1,0 +1,148 @@
+//! Profiles in MongoDB: one collection per view, one readable document per key, put monotonically. `document` knows
+//! the shape of a document, `put` how one is written, `migrate` the indexes. What a state means is `core`'s.
+
+mod document;
+mod migrate;
+mod put;
+
+use std::collections::HashMap;
+use std::fmt::Display;
+use std::future::{Future, IntoFuture};
+use std::time::Duration;
+
+use futures::TryStreamExt;
+use millrace_core::definitions::View;
+use mongodb::bson::{Document, RawDocumentBuf, doc};
+use mongodb::options::{ClientOptions, CollectionOptions, ReadConcern, WriteConcern};
+use mongodb::{Client, Collection, Database};
+use tokio::sync::OnceCell;
+
+pub use document::Profile;
+pub use migrate::migrate;
+pub use put::{ProfilePut, ProfileWritten};
+
+/// Connections that may be opened at the same time; the driver's 2 makes a burst wait.
+const MAX_CONNECTING: u32 = 8;
+
+/// The documents of one namespace.
+#[derive(Clone)]
+pub struct ProfileStore {
+    client: Client,
+    database: Database,
+    timeout: Duration,
+    /// Whether the server takes `bulkWrite`; asked once.
+    bulk: std::sync::Arc<OnceCell<bool>>,
+}
+
+/// Why the profiles did not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ProfileError {
+    /// The URL is none of MongoDB's.
+    #[error("failed to read the MongoDB URL: {0}")]
+    Url(String),
+    /// Not reached, or it refused.
+    #[error("failed to reach the profiles: {0}")]
+    Away(String),
+    /// Reached, perhaps, but not in time.
+    #[error("the profiles did not answer within {0:?}")]
+    Late(Duration),
+    /// It answered something that no version of ours writes.
+    #[error("unexpected answer of the profiles: {0}")]
+    Unexpected(String),
+    /// A migration that was applied has changed since.
+    #[error("migration {0} was applied with another content; add a new one instead of editing it")]
+    Edited(String),
+}
+
+impl ProfileStore {
+    /// Reads the URL; connects when first used, so that it may be away now. `concurrency` is how many calls run at
+    /// once; each has `timeout` to answer.
+    pub async fn connect(
+        url: &str,
+        namespace: &str,
+        concurrency: u32,
+        timeout: Duration,
+    ) -> Result<Self, ProfileError> {
+        let mut options = ClientOptions::parse(url).await.map_err(|error| ProfileError::Url(error.to_string()))?;
+        options.app_name.get_or_insert_with(|| "millrace".to_owned());
+        options.max_pool_size = Some(concurrency.max(1));
+        options.max_connecting = Some(MAX_CONNECTING);
+        options.connect_timeout = Some(Duration::from_secs(2));
+        options.server_selection_timeout = Some(timeout);
+        options.write_concern = Some(WriteConcern::majority());
+        let client = Client::with_options(options).map_err(|error| ProfileError::Url(error.to_string()))?;
+        let database = client.database(namespace);
+        Ok(Self { client, database, timeout, bulk: std::sync::Arc::default() })
+    }
+
+    /// Whether it answers.
+    pub async fn ping(&self) -> Result<(), ProfileError> {
+        self.within(self.database.run_command(doc! { "ping": 1 })).await.map(|_| ())
+    }
+
+    /// Name and version of the server, for people.
+    pub async fn server(&self) -> Result<String, ProfileError> {
+        let info = self.within(self.database.run_command(doc! { "buildInfo": 1 })).await?;
+        Ok(info.get_str("version").map_or_else(|_| "unknown".to_owned(), str::to_owned))
+    }
+
+    /// The stored states of those keys, as majority-committed: what could be rolled back must not be built upon.
+    pub async fn load(&self, view: &View, keys: &[&str]) -> Result<HashMap<String, Vec<u8>>, ProfileError> {
+        let found = self.find(&self.committed(view), keys, doc! { document::STATE: 1 }).await?;
+        found.iter().map(|raw| Ok((document::key(raw)?, document::state(raw)?))).collect()
+    }
+
+    /// The finished values of `features` (indices into the view's) for each key, in the order asked.
+    pub async fn read(
+        &self,
+        view: &View,
+        features: &[usize],
+        keys: &[&str],
+    ) -> Result<Vec<Option<Profile>>, ProfileError> {
+        let collection = self.database.collection(&document::collection(view));
+        let found = self.find(&collection, keys, document::projection(view, features)).await?;
+        let mut by_key = HashMap::with_capacity(found.len());
+        for raw in &found {
+            by_key.insert(document::key(raw)?, document::profile(view, features, raw)?);
+        }
+        // A key asked twice is answered twice.
+        Ok(keys.iter().map(|key| by_key.get(*key).cloned()).collect())
+    }
+
+    fn committed(&self, view: &View) -> Collection<RawDocumentBuf> {
+        let options = CollectionOptions::builder().read_concern(ReadConcern::majority()).build();
+        self.database.collection_with_options(&document::collection(view), options)
+    }
+
+    async fn find(
+        &self,
+        collection: &Collection<RawDocumentBuf>,
+        keys: &[&str],
+        projection: Document,
+    ) -> Result<Vec<RawDocumentBuf>, ProfileError> {
+        let all = async {
+            let filter = match keys {
+                [key] => doc! { "_id": *key },
+                keys => doc! { "_id": { "$in": keys.to_vec() } },
+            };
+            collection.find(filter).projection(projection).await?.try_collect().await
+        };
+        self.within(all).await
+    }
+
+    /// The driver has no timeout of its own for an answer: every call goes through here.
+    async fn within<T, F>(&self, call: F) -> Result<T, ProfileError>
+    where
+        F: IntoFuture<Output = mongodb::error::Result<T>>,
+        F::IntoFuture: Future<Output = mongodb::error::Result<T>>,
+    {
+        match tokio::time::timeout(self.timeout, call.into_future()).await {
+            Ok(answer) => answer.map_err(away),
+            Err(_) => Err(ProfileError::Late(self.timeout)),
+        }
+    }
+}
+
+fn away(error: impl Display) -> ProfileError {
+    ProfileError::Away(error.to_string())
+}

@@ -1,0 +1,222 @@
+//! The monotonic put: a document is replaced iff what is stored is older, one atomic filtered upsert each. A refused
+//! upsert says E11000, because the document is there and the filter did not match it; a look at the stored
+//! checkpoint then tells "done already" from "someone was further".
+
+use std::collections::{HashMap, HashSet};
+
+use millrace_core::definitions::View;
+use millrace_core::key::KeyText;
+use millrace_core::partition::Partition;
+use millrace_core::slot::{Checkpoint, Slot};
+use mongodb::bson::{Bson, Document, doc};
+use mongodb::error::ErrorKind;
+use mongodb::options::{ReplaceOneModel, WriteModel};
+
+use super::{ProfileError, ProfileStore, document};
+
+/// First wire version with `bulkWrite`: server 8.0.
+const BULK_WIRE_VERSION: i32 = 25;
+const DUPLICATE_KEY: i32 = 11_000;
+/// Documents per command: bounds what one timeout covers.
+const PUTS_PER_COMMAND: usize = 1_000;
+/// A race of two first inserts looks like a refusal once; a second time it is one.
+const ATTEMPTS: usize = 3;
+/// The server refuses documents past 16 MiB; the filter and the command need a little too.
+const MAX_DOCUMENT_BYTES: usize = 16 * 1024 * 1024 - 64 * 1024;
+
+/// One document that is to be written.
+#[derive(Clone, Copy, Debug)]
+pub struct ProfilePut<'a> {
+    /// The view, whose collection it is in.
+    pub view: &'a View,
+    /// The entity's key.
+    pub key: &'a KeyText,
+    /// The state.
+    pub slot: &'a Slot,
+    /// The partition that wrote it.
+    pub partition: Partition,
+}
+
+/// What became of a put.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProfileWritten {
+    /// Stored.
+    Written,
+    /// Stored before, by an earlier attempt or another owner: the state is a function of the log.
+    Already,
+    /// A newer state is stored; the writer must reload.
+    Stale,
+    /// It will never be taken, and why.
+    Refused(String),
+}
+
+/// A document on its way.
+struct Pending {
+    index: usize,
+    collection: String,
+    filter: Document,
+    document: Document,
+}
+
+impl ProfileStore {
+    /// Writes documents monotonically, in unordered batches; one refusal holds up no other. Outcomes stand in the
+    /// order of `puts`, each of which names another document.
+    pub async fn put(&self, puts: &[ProfilePut<'_>]) -> Result<Vec<ProfileWritten>, ProfileError> {
+        let mut outcomes = vec![ProfileWritten::Written; puts.len()];
+        let mut pending = Vec::with_capacity(puts.len());
+        for (index, put) in puts.iter().enumerate() {
+            match prepare(index, put) {
+                Ok(ready) => pending.push(ready),
+                Err(reason) => outcomes[index] = ProfileWritten::Refused(reason),
+            }
+        }
+        for _ in 0..ATTEMPTS {
+            if pending.is_empty() {
+                return Ok(outcomes);
+            }
+            let refused = self.send(&pending).await?;
+            let raced = self.settle(puts, &pending, refused, &mut outcomes).await?;
+            pending.retain(|put| raced.contains(&put.index));
+        }
+        if pending.is_empty() {
+            return Ok(outcomes);
+        }
+        Err(ProfileError::Away(format!("{} puts were refused by documents older than they are", pending.len())))
+    }
+
+    /// Sends everything; answers the errors by index into `pending`.
+    async fn send(&self, pending: &[Pending]) -> Result<HashMap<usize, (i32, String)>, ProfileError> {
+        let bulk = *self.bulk.get_or_try_init(|| self.takes_bulk_writes()).await?;
+        let mut errors = HashMap::new();
+        for (number, chunk) in pending.chunks(PUTS_PER_COMMAND).enumerate() {
+            let first = number * PUTS_PER_COMMAND;
+            let found = if bulk { self.bulk_write(chunk).await? } else { self.update(chunk).await? };
+            errors.extend(found.into_iter().map(|(index, error)| (first + index, error)));
+        }
+        Ok(errors)
+    }
+
+    async fn takes_bulk_writes(&self) -> Result<bool, ProfileError> {
+        let hello = self.within(self.database.run_command(doc! { "hello": 1 })).await?;
+        Ok(hello.get_i32("maxWireVersion").is_ok_and(|version| version >= BULK_WIRE_VERSION))
+    }
+
+    async fn bulk_write(&self, chunk: &[Pending]) -> Result<Vec<(usize, (i32, String))>, ProfileError> {
+        let models = chunk.iter().map(|put| {
+            let namespace = self.database.collection::<Document>(&put.collection).namespace();
+            let (filter, replacement) = (put.filter.clone(), put.document.clone());
+            let model = ReplaceOneModel::builder().namespace(namespace).filter(filter).replacement(replacement);
+            WriteModel::from(model.upsert(true).build())
+        });
+        let call = self.client.bulk_write(models).ordered(false);
+        let Ok(answer) = tokio::time::timeout(self.timeout, call).await else {
+            return Err(ProfileError::Late(self.timeout));
+        };
+        let Err(error) = answer else { return Ok(Vec::new()) };
+        match error.kind.as_ref() {
+            ErrorKind::BulkWrite(bulk)
+                if bulk.write_concern_errors.is_empty() && std::error::Error::source(&error).is_none() =>
+            {
+                let errors = bulk.write_errors.iter();
+                Ok(errors.map(|(index, error)| (*index, (error.code, error.message.clone()))).collect())
+            }
+            _ => Err(super::away(error)),
+        }
+    }
+
+    /// The same for servers before 8.0: one `update` command per collection, with many updates.
+    async fn update(&self, chunk: &[Pending]) -> Result<Vec<(usize, (i32, String))>, ProfileError> {
+        let mut by_collection: HashMap<&str, Vec<usize>> = HashMap::new();
+        for (index, put) in chunk.iter().enumerate() {
+            by_collection.entry(&put.collection).or_default().push(index);
+        }
+        let mut errors = Vec::new();
+        for (collection, indices) in by_collection {
+            let one = |index: &usize| -> Bson {
+                let put = &chunk[*index];
+                doc! { "q": put.filter.clone(), "u": put.document.clone(), "upsert": true }.into()
+            };
+            let updates: Vec<Bson> = indices.iter().map(one).collect();
+            let command = doc! {
+                "update": collection, "updates": updates, "ordered": false, "writeConcern": { "w": "majority" },
+            };
+            let answer = self.within(self.database.run_command(command)).await?;
+            if let Ok(error) = answer.get_document("writeConcernError") {
+                return Err(ProfileError::Away(error.to_string()));
+            }
+            for error in answer.get_array("writeErrors").into_iter().flatten().filter_map(Bson::as_document) {
+                let index = error.get_i32("index").ok().and_then(|index| usize::try_from(index).ok());
+                let index = index.and_then(|index| indices.get(index));
+                let Some(index) = index else { return Err(ProfileError::Unexpected(error.to_string())) };
+                let code = error.get_i32("code").unwrap_or_default();
+                errors.push((*index, (code, error.get_str("errmsg").unwrap_or_default().to_owned())));
+            }
+        }
+        Ok(errors)
+    }
+
+    /// Finds out what each refusal means. Answers those that only raced with another first insert, by index of put.
+    async fn settle(
+        &self,
+        puts: &[ProfilePut<'_>],
+        pending: &[Pending],
+        refused: HashMap<usize, (i32, String)>,
+        outcomes: &mut [ProfileWritten],
+    ) -> Result<HashSet<usize>, ProfileError> {
+        let mut not_newer: HashMap<&str, Vec<usize>> = HashMap::new();
+        for (at, (code, message)) in refused {
+            let Some(put) = pending.get(at) else { return Err(ProfileError::Unexpected(message)) };
+            match code {
+                DUPLICATE_KEY => not_newer.entry(&put.collection).or_default().push(put.index),
+                code if is_about_the_document(code) => {
+                    outcomes[put.index] = ProfileWritten::Refused(format!("error {code}: {message}"));
+                }
+                code => return Err(ProfileError::Away(format!("error {code}: {message}"))),
+            }
+        }
+        let mut raced = HashSet::new();
+        for indices in not_newer.into_values() {
+            let stored = self.checkpoints(puts, &indices).await?;
+            for index in indices {
+                let ours = puts[index].slot.checkpoint;
+                match stored.get(puts[index].key.as_str()) {
+                    Some(stored) if *stored == ours => outcomes[index] = ProfileWritten::Already,
+                    Some(stored) if *stored > ours => outcomes[index] = ProfileWritten::Stale,
+                    _ => {
+                        raced.insert(index);
+                    }
+                }
+            }
+        }
+        Ok(raced)
+    }
+
+    async fn checkpoints(
+        &self,
+        puts: &[ProfilePut<'_>],
+        indices: &[usize],
+    ) -> Result<HashMap<String, Checkpoint>, ProfileError> {
+        let Some(first) = indices.first() else { return Ok(HashMap::new()) };
+        let keys: Vec<&str> = indices.iter().map(|index| puts[*index].key.as_str()).collect();
+        let found = self.find(&self.committed(puts[*first].view), &keys, doc! { "checkpoint": 1 }).await?;
+        found.iter().map(|raw| Ok((document::key(raw)?, document::checkpoint(raw)?))).collect()
+    }
+}
+
+fn prepare(index: usize, put: &ProfilePut<'_>) -> Result<Pending, String> {
+    let document = document::document(put.view, put.slot, put.partition);
+    let bytes = document.to_vec().map_err(|error| error.to_string())?.len();
+    if bytes > MAX_DOCUMENT_BYTES {
+        return Err(format!("the document would have {bytes} bytes, MongoDB takes {MAX_DOCUMENT_BYTES}"));
+    }
+    let filter = document::older(put.key.as_str(), put.slot.checkpoint);
+    Ok(Pending { index, collection: document::collection(put.view), filter, document })
+}
+
+/// Codes that no retry cures: the document itself is refused (too large, too deep, or against a validator).
+fn is_about_the_document(code: i32) -> bool {
+    const OVERFLOW: i32 = 15;
+    const DOCUMENT_VALIDATION: i32 = 121;
+    const TOO_LARGE: [i32; 2] = [10_334, 17_419];
+    [OVERFLOW, DOCUMENT_VALIDATION].contains(&code) || TOO_LARGE.contains(&code)
+}

@@ -1,0 +1,20 @@
+//! The worker loop of both consumers: read → judge → commit → advance, one task per partition and sink, no internal
+//! channel; back-pressure is not reading.
+//!
+//! `group` decides which partitions this process owns and keeps their leases; `run` is one sink's policy, `step` one
+//! batch; `judge` says each entry's fate before any sink sees it; `sink` is what a consumer adds.
+
+mod definitions;
+mod group;
+mod judge;
+mod lease;
+mod run;
+mod sink;
+mod step;
+
+pub use definitions::DefinitionsCache;
+pub use group::{GroupConfig, Sinks, run_group};
+pub use judge::{Fate, Judge};
+pub use lease::Owned;
+pub use run::run_sink;
+pub use sink::{Batch, Fence, Sink, SinkError};

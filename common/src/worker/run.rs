@@ -1,0 +1,246 @@
+//! One sink's policy over one partition: what follows each outcome. `decide` is synchronous and needs no runtime.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::definitions::DefinitionsCache;
+use super::lease::{Owned, SinkFence};
+use super::sink::{Batch, Sink, SinkError};
+use super::step::{Place, StepError};
+use crate::clock::now_ms;
+use crate::log::{Advance, Advanced, LogError, SinkCursor, cursor};
+use millrace_core::position::Position;
+
+/// The first pause after a failure; it doubles.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+/// The longest pause: a store that comes back is noticed within it.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// How often a trim is asked for; between them an advance costs nothing more.
+const TRIM_EVERY: Duration = Duration::from_secs(5);
+/// How long entries that all groups have passed are kept, while memory allows.
+const RETENTION: Duration = Duration::from_secs(3_600);
+
+/// What came of one turn of the loop.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// A batch is durable and the cursor moved.
+    Advanced,
+    /// Nothing to do.
+    Idle,
+    /// Something is away; the turn can be taken again as it was.
+    Away(String),
+    /// What is in memory is stale.
+    Stale,
+    /// The lease is gone.
+    Fenced,
+    /// Told to stop.
+    Stopped,
+}
+
+/// What to do next.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    Continue,
+    Pause(Duration),
+    Reopen,
+    Leave,
+}
+
+/// The whole policy.
+pub(super) fn decide(outcome: &Outcome, failures: u32) -> Next {
+    match outcome {
+        Outcome::Advanced | Outcome::Idle => Next::Continue,
+        Outcome::Away(_) => Next::Pause((FIRST_PAUSE * 2u32.saturating_pow(failures.min(10))).min(LONGEST_PAUSE)),
+        Outcome::Stale => Next::Reopen,
+        Outcome::Fenced | Outcome::Stopped => Next::Leave,
+    }
+}
+
+/// Works on one partition until told to stop or the lease is lost.
+pub async fn run_sink<S: Sink>(mut sink: S, owned: Owned, cache: DefinitionsCache, stop: CancellationToken) {
+    let mut failures = 0;
+    let mut turn = Turn { owned: &owned, cache: &cache, place: None, pending: None, trimmed: None };
+    loop {
+        let outcome = turn.take(&mut sink, &stop).await;
+        failures = match &outcome {
+            Outcome::Away(reason) => {
+                if failures == 0 {
+                    tracing::warn!(partition = owned.partition.0, sink = sink.name(), reason, "waiting for a store");
+                }
+                metrics::counter!("millrace_sink_retries_total", "sink" => sink.name()).increment(1);
+                failures + 1
+            }
+            _ if failures > 0 => {
+                tracing::info!(partition = owned.partition.0, sink = sink.name(), failures, "the store is back");
+                0
+            }
+            _ => 0,
+        };
+        match decide(&outcome, failures) {
+            Next::Continue => {}
+            Next::Pause(pause) => {
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    () = stop.cancelled() => {}
+                    () = owned.lost().cancelled() => {}
+                }
+            }
+            Next::Reopen => {
+                turn.place = None;
+                turn.pending = None;
+            }
+            Next::Leave => return,
+        }
+    }
+}
+
+/// What lives from one turn to the next: a batch that is not durable yet is kept as it is.
+struct Turn<'o> {
+    owned: &'o Owned,
+    cache: &'o DefinitionsCache,
+    place: Option<Place>,
+    pending: Option<Batch>,
+    trimmed: Option<tokio::time::Instant>,
+}
+
+impl Turn<'_> {
+    async fn take<S: Sink>(&mut self, sink: &mut S, stop: &CancellationToken) -> Outcome {
+        if self.owned.lost().is_cancelled() {
+            return Outcome::Fenced;
+        }
+        if stop.is_cancelled() && self.pending.is_none() {
+            return Outcome::Stopped;
+        }
+        match self.step(sink, stop).await {
+            Ok(outcome) => outcome,
+            Err(TurnError::Sink(SinkError::Fenced)) => Outcome::Fenced,
+            Err(TurnError::Sink(SinkError::Stale)) => Outcome::Stale,
+            // A stop does not wait for a store that is away: the cursor has not moved, so nothing is lost.
+            Err(_) if stop.is_cancelled() => Outcome::Stopped,
+            Err(TurnError::Sink(error @ SinkError::Transient { .. })) => Outcome::Away(error.to_string()),
+            Err(TurnError::Step(error)) => {
+                self.place = None;
+                self.pending = None;
+                Outcome::Away(error.to_string())
+            }
+        }
+    }
+
+    async fn step<S: Sink>(&mut self, sink: &mut S, stop: &CancellationToken) -> Result<Outcome, TurnError> {
+        let fence = SinkFence { owned: self.owned, sink: sink.name() };
+        if self.place.is_none() {
+            let cursor = self.cursor(sink.name()).await?;
+            sink.begin(&cursor, &fence).await?;
+            let Owned { log, partition, group, .. } = self.owned;
+            let place = Place::open(log, self.cache, *partition, *group, sink.name(), cursor.position).await?;
+            self.place = Some(place);
+        }
+        let Some(place) = &mut self.place else { return Ok(Outcome::Idle) };
+        if self.pending.is_none() {
+            let (limit, linger) = sink.limits();
+            // The only wait that a stop may cut short.
+            let entries = tokio::select! {
+                entries = place.gather(limit, linger) => entries?,
+                () = stop.cancelled() => return Ok(Outcome::Stopped),
+                () = self.owned.lost().cancelled() => return Ok(Outcome::Fenced),
+            };
+            if entries.is_empty() {
+                return Ok(Outcome::Idle);
+            }
+            self.pending = Some(place.judge(entries).await?);
+        }
+        let Some(batch) = &self.pending else { return Ok(Outcome::Idle) };
+        let started = tokio::time::Instant::now();
+        let late = sink.commit(batch, &fence).await?;
+        let outcome = self.advance(sink.name(), late).await?;
+        metrics::histogram!("millrace_batch_commit_seconds", "sink" => sink.name()).record(started.elapsed().as_secs_f64());
+        Ok(outcome)
+    }
+
+    async fn cursor(&self, sink: &str) -> Result<SinkCursor, TurnError> {
+        let Owned { log, partition, group, .. } = self.owned;
+        let cursors = cursor::positions(log, *partition, *group).await.map_err(StepError::from)?;
+        Ok(cursors.get(sink).cloned().unwrap_or_default())
+    }
+
+    async fn advance(&mut self, sink: &'static str, more_dead: Vec<crate::log::DeadLetter>) -> Result<Outcome, TurnError> {
+        let Some(batch) = &mut self.pending else { return Ok(Outcome::Idle) };
+        let dead: Vec<_> = batch.dead.iter().cloned().chain(more_dead).collect();
+        let due = self.trimmed.is_none_or(|at| at.elapsed() >= TRIM_EVERY);
+        let advance = Advance {
+            partition: batch.partition,
+            group: self.owned.group,
+            token: &self.owned.token,
+            sink,
+            from: batch.after,
+            to: batch.upto,
+            entries: batch.read,
+            trim_to: due.then(retention_start),
+            dead: &dead,
+        };
+        let advanced = match cursor::advance(&self.owned.log, &advance).await {
+            Ok(advanced) => advanced,
+            Err(error) => return Err(retry_same_batch(error)),
+        };
+        match advanced {
+            Advanced::Fenced => return Ok(Outcome::Fenced),
+            // The answer of an earlier attempt was lost.
+            Advanced::Moved(position) if position == batch.upto => {}
+            Advanced::Moved(_) => return Ok(Outcome::Stale),
+            Advanced::Done => {}
+        }
+        if due {
+            self.trimmed = Some(tokio::time::Instant::now());
+        }
+        metrics::counter!("millrace_entries_processed_total", "sink" => sink).increment(batch.read);
+        metrics::counter!("millrace_dead_letters_total", "sink" => sink).increment(dead.len() as u64);
+        let behind = (now_ms() - batch.upto.stream_time()).max(0);
+        #[expect(clippy::cast_precision_loss, reason = "a gauge")]
+        metrics::gauge!("millrace_batch_age_seconds", "sink" => sink, "partition" => batch.partition.to_string())
+            .set(behind as f64 / 1_000.0);
+        if let Some(place) = &mut self.place {
+            place.position = batch.upto;
+        }
+        self.pending = None;
+        Ok(Outcome::Advanced)
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum TurnError {
+    #[error(transparent)]
+    Sink(#[from] SinkError),
+    #[error(transparent)]
+    Step(#[from] StepError),
+}
+
+/// The batch is durable; only the cursor's answer is missing. Committing it again is harmless.
+fn retry_same_batch(error: LogError) -> TurnError {
+    TurnError::Sink(SinkError::Transient { store: "the log", reason: error.to_string() })
+}
+
+fn retention_start() -> Position {
+    let start = u64::try_from(now_ms()).unwrap_or(0).saturating_sub(RETENTION.as_millis() as u64);
+    Position::new(start, 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_a_bound() {
+        let away = Outcome::Away(String::new());
+        assert_eq!(decide(&away, 1), Next::Pause(Duration::from_millis(100)));
+        assert_eq!(decide(&away, 2), Next::Pause(Duration::from_millis(200)));
+        assert_eq!(decide(&away, 50), Next::Pause(LONGEST_PAUSE));
+    }
+
+    #[test]
+    fn a_stale_memory_is_read_again_and_a_lost_lease_is_left() {
+        assert_eq!(decide(&Outcome::Stale, 0), Next::Reopen);
+        assert_eq!(decide(&Outcome::Fenced, 0), Next::Leave);
+        assert_eq!(decide(&Outcome::Idle, 3), Next::Continue);
+    }
+}

@@ -1,0 +1,124 @@
+//! A process that we, or another process of ours, started: named by pid and start time, so that a reused pid is never hit.
+
+use std::fs;
+use std::io;
+use std::process::Child;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde::{Deserialize, Serialize};
+
+use crate::error::DevstackError;
+use crate::wait;
+
+/// How long a killed process may take to be gone.
+const GONE: Duration = Duration::from_secs(10);
+
+/// Which process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// Its pid.
+    pub pid: u32,
+    /// When it started, in the kernel's ticks since boot.
+    pub started: u64,
+}
+
+/// A process, and how to wait for it if it is our own child.
+#[derive(Debug)]
+pub struct Process {
+    /// Which one.
+    pub identity: Identity,
+    child: Option<Child>,
+}
+
+impl Process {
+    /// One that we just started.
+    pub(crate) fn of_child(child: Child) -> Self {
+        let pid = child.id();
+        let started = start_time(pid).unwrap_or_default();
+        Self { identity: Identity { pid, started }, child: Some(child) }
+    }
+
+    /// One that some process started.
+    pub(crate) fn attached(identity: Identity) -> Self {
+        Self { identity, child: None }
+    }
+
+    /// Whether it runs (a paused one does too).
+    pub fn is_alive(&mut self) -> bool {
+        if let Some(child) = &mut self.child
+            && !matches!(child.try_wait(), Ok(None))
+        {
+            self.child = None;
+        }
+        start_time(self.identity.pid) == Some(self.identity.started)
+    }
+
+    /// SIGKILL, and waits until it is gone.
+    pub(crate) fn kill(&mut self) -> Result<(), DevstackError> {
+        self.signal(Signal::KILL)?;
+        let pid = self.identity.pid;
+        let gone = wait::until(GONE, || !self.is_alive());
+        let late = || DevstackError::Signal { pid, source: io::ErrorKind::TimedOut.into() };
+        gone.then_some(()).ok_or_else(late)
+    }
+
+    /// SIGTERM; SIGKILL when the time is over.
+    pub(crate) fn stop(&mut self, limit: Duration) -> Result<(), DevstackError> {
+        self.signal(Signal::TERM)?;
+        // A paused process takes its signals when it goes on.
+        self.signal(Signal::CONT)?;
+        if wait::until(limit, || !self.is_alive()) { Ok(()) } else { self.kill() }
+    }
+
+    /// Sends a signal; to a process that is gone, nothing.
+    pub(crate) fn signal(&mut self, signal: Signal) -> Result<(), DevstackError> {
+        if !self.is_alive() {
+            return Ok(());
+        }
+        let pid = self.identity.pid;
+        let Some(target) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
+            return Ok(());
+        };
+        match kill_process(target, signal) {
+            Err(rustix::io::Errno::SRCH) | Ok(()) => Ok(()),
+            Err(error) => Err(DevstackError::Signal { pid, source: error.into() }),
+        }
+    }
+}
+
+/// The start time of a running process, from the 22nd field of its `stat`; `None` if it is gone or a zombie.
+fn start_time(pid: u32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name, in parentheses, may hold anything.
+    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
+    let state = fields.next()?;
+    if state == "Z" || state == "X" { None } else { fields.nth(18)?.parse().ok() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_killed_process_is_gone_and_another_of_its_pid_is_not_it() {
+        let mut process = Process::of_child(Command::new("sleep").arg("60").spawn().unwrap());
+        assert!(process.is_alive());
+        let Identity { pid, started } = process.identity;
+        assert!(!Process::attached(Identity { pid, started: started + 1 }).is_alive());
+        process.kill().unwrap();
+        assert!(!process.is_alive());
+        process.kill().unwrap();
+    }
+
+    #[test]
+    fn a_paused_process_can_be_stopped() {
+        let mut process = Process::of_child(Command::new("sleep").arg("60").spawn().unwrap());
+        process.signal(Signal::STOP).unwrap();
+        assert!(process.is_alive());
+        process.stop(Duration::from_secs(10)).unwrap();
+        assert!(!process.is_alive());
+    }
+}

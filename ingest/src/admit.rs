@@ -1,0 +1,125 @@
+//! From request bodies to entries: split, validate, append. Knows nothing of HTTP.
+
+use millrace_common::clock::now_ms;
+use millrace_common::log::{AppendError, Appender};
+use millrace_core::definitions::Definitions;
+use millrace_core::event::{Event, EventId, MAX_EVENT_BYTES, RawEvent, Rejected};
+use millrace_core::partition::Partition;
+use millrace_core::position::Position;
+use serde_json::value::RawValue;
+
+use crate::error::RequestError;
+
+/// The most events of one request.
+const MAX_EVENTS: usize = 50_000;
+
+/// What a request says of its events besides the events.
+#[derive(Clone, Debug, Default)]
+pub struct RequestContext {
+    /// `Idempotency-Key`: gives events without an id one that a resend repeats.
+    pub idempotency_key: Option<String>,
+    /// `traceparent` of the request.
+    pub traceparent: Option<String>,
+    /// Whether the events are in the flat form of `POST /event`.
+    pub flat: bool,
+}
+
+/// An event that is in the log.
+#[derive(Clone, Debug)]
+pub struct Accepted {
+    /// Where.
+    pub partition: Partition,
+    /// Its place there.
+    pub position: Position,
+    /// Its id.
+    pub event_id: String,
+}
+
+/// The form of a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// One object.
+    One,
+    /// An array.
+    Array,
+    /// An object a line.
+    Lines,
+}
+
+/// Finds the events in a body, without looking into them.
+pub fn split(body: &str, ndjson: bool) -> Result<(Form, Vec<&str>), RequestError> {
+    let form = match body.trim_start().as_bytes().first() {
+        None => return Err(RequestError::Unparsable("the body is empty; expected an event or an array of events".into())),
+        _ if ndjson => Form::Lines,
+        Some(b'[') => Form::Array,
+        Some(_) => Form::One,
+    };
+    let events: Vec<&str> = match form {
+        Form::One => vec![body],
+        Form::Lines => body.lines().filter(|line| !line.trim().is_empty()).collect(),
+        Form::Array => {
+            let items: Vec<&RawValue> = serde_json::from_str(body)
+                .map_err(|error| RequestError::Unparsable(format!("the body is no JSON array: {error}")))?;
+            items.into_iter().map(RawValue::get).collect()
+        }
+    };
+    if events.len() > MAX_EVENTS {
+        return Err(RequestError::TooLarge(format!("more than {MAX_EVENTS} events in one request")));
+    }
+    if form == Form::One && serde_json::from_str::<serde::de::IgnoredAny>(body).is_err() {
+        return Err(RequestError::Unparsable("the body is not valid JSON; send lines as application/x-ndjson".into()));
+    }
+    Ok((form, events))
+}
+
+/// Validates one event of a request.
+pub fn validate(
+    definitions: &Definitions,
+    context: &RequestContext,
+    index: usize,
+    text: &str,
+) -> Result<Event, Rejected> {
+    if text.len() > MAX_EVENT_BYTES {
+        let reason = format!("an event must not be larger than {MAX_EVENT_BYTES} bytes");
+        return Err(Rejected { field: String::new(), reason });
+    }
+    let make_id = || match &context.idempotency_key {
+        Some(key) => EventId::Given(format!("{key}-{index}")),
+        None => EventId::Made(uuid::Uuid::now_v7().to_string()),
+    };
+    let mut event = RawEvent::parse(text, context.flat)?.validate(definitions, now_ms(), make_id)?;
+    if event.traceparent.is_none() {
+        event.traceparent.clone_from(&context.traceparent);
+    }
+    Ok(event)
+}
+
+/// Appends valid events in order. Each has its own outcome.
+pub async fn append(
+    appender: &Appender,
+    partitions: u16,
+    events: &[Event],
+) -> Vec<Result<Accepted, AppendError>> {
+    let placed: Vec<(Partition, &Event)> = events.iter().map(|event| (event.partition(partitions), event)).collect();
+    let outcomes = appender.append_batch(&placed).await;
+    let accepted = |((partition, event), outcome): (&(Partition, &Event), Result<Position, AppendError>)| {
+        let accept = |position| Accepted { partition: *partition, position, event_id: event.id.as_str().to_owned() };
+        outcome.map(accept)
+    };
+    placed.iter().zip(outcomes).map(accepted).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_is_an_object_an_array_or_lines() {
+        assert_eq!(split(r#"{"a":1}"#, false).unwrap(), (Form::One, vec![r#"{"a":1}"#]));
+        assert_eq!(split(r#" [{"a":1},{"b":2}]"#, false).unwrap(), (Form::Array, vec![r#"{"a":1}"#, r#"{"b":2}"#]));
+        assert_eq!(split("{\"a\":1}\n\n{\"b\"\n", true).unwrap(), (Form::Lines, vec![r#"{"a":1}"#, r#"{"b""#]));
+        for bad in ["", "  ", "{", "[{}", "{} {}"] {
+            assert!(matches!(split(bad, false), Err(RequestError::Unparsable(_))), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! The routes of ingest: `POST /v1/events` (object, array, NDJSON) and `POST /event` (flat).
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{Router, post};
+use millrace_core::event::Rejected;
+use serde_json::json;
+
+use crate::admit::{Accepted, Form, RequestContext, append, split, validate};
+use crate::error::RequestError;
+use crate::state::{Ready, Shared};
+
+/// The routes that take events.
+pub fn routes(shared: Arc<Shared>) -> Router {
+    Router::new().route("/v1/events", post(events)).route("/event", post(flat_event)).with_state(shared)
+}
+
+async fn events(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Body) -> Result<Response, RequestError> {
+    take(&shared, &headers, body, false).await
+}
+
+async fn flat_event(
+    State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, RequestError> {
+    take(&shared, &headers, body, true).await
+}
+
+async fn take(shared: &Shared, headers: &HeaderMap, body: Body, flat: bool) -> Result<Response, RequestError> {
+    let _permit = shared.permits.try_acquire().map_err(|_| unavailable("too many requests in hand".into()))?;
+    let body = read_body(shared, body).await?;
+    let text = std::str::from_utf8(&body).map_err(|error| RequestError::Unparsable(format!("not UTF-8: {error}")))?;
+    let content_type = header_text(headers, header::CONTENT_TYPE.as_str()).unwrap_or_default();
+    let ndjson = content_type.contains("ndjson") || content_type.contains("jsonl");
+    let context = RequestContext {
+        idempotency_key: header_text(headers, "idempotency-key"),
+        traceparent: header_text(headers, "traceparent"),
+        flat,
+    };
+    let ready = shared.ready()?;
+    let (form, items) = split(text, ndjson)?;
+    if flat && form != Form::One {
+        return Err(RequestError::Unparsable("POST /event takes one event; send many to /v1/events".into()));
+    }
+    let admitted = admit(&ready, &context, &items).await?;
+    metrics::counter!("millrace_events_accepted_total").increment(admitted.accepted.len() as u64);
+    metrics::counter!("millrace_events_rejected_total").increment(admitted.rejected.len() as u64);
+    answer(form, admitted)
+}
+
+struct Admitted {
+    accepted: Vec<(usize, Accepted)>,
+    rejected: Vec<(usize, Rejected)>,
+}
+
+async fn admit(ready: &Ready, context: &RequestContext, items: &[&str]) -> Result<Admitted, RequestError> {
+    let mut rejected = Vec::new();
+    let (mut indexes, mut valid) = (Vec::with_capacity(items.len()), Vec::with_capacity(items.len()));
+    for (index, item) in items.iter().enumerate() {
+        match validate(&ready.definitions, context, index, item) {
+            Ok(event) => {
+                indexes.push(index);
+                valid.push(event);
+            }
+            Err(reason) => rejected.push((index, reason)),
+        }
+    }
+    let outcomes = append(&ready.appender, ready.partitions, &valid).await;
+    let mut accepted = Vec::with_capacity(outcomes.len());
+    let mut failure = None;
+    for (index, outcome) in indexes.into_iter().zip(outcomes) {
+        match outcome {
+            Ok(entry) => accepted.push((index, entry)),
+            Err(error) => failure = Some(error),
+        }
+    }
+    match failure {
+        None => Ok(Admitted { accepted, rejected }),
+        Some(error) => {
+            metrics::counter!("millrace_requests_refused_total").increment(1);
+            let accepted = accepted.into_iter().map(|(index, _)| index).collect();
+            Err(RequestError::Unavailable { reason: error.to_string(), accepted })
+        }
+    }
+}
+
+fn answer(form: Form, admitted: Admitted) -> Result<Response, RequestError> {
+    let Admitted { mut accepted, mut rejected } = admitted;
+    if form == Form::One {
+        if let Some((_, rejected)) = rejected.pop() {
+            return Err(if rejected.field.is_empty() && rejected.reason.contains("larger") {
+                RequestError::TooLarge(rejected.reason)
+            } else {
+                RequestError::Rejected(rejected)
+            });
+        }
+        if let Some((_, entry)) = accepted.pop() {
+            let body = json!({
+                "status": "accepted",
+                "id": entry.position.to_string(),
+                "partition": entry.partition.0,
+                "event_id": entry.event_id,
+            });
+            return Ok((StatusCode::ACCEPTED, Json(body)).into_response());
+        }
+    }
+    let none = accepted.is_empty() && !rejected.is_empty();
+    let rejected: Vec<_> = rejected
+        .into_iter()
+        .map(|(index, rejected)| json!({ "index": index, "field": rejected.field, "error": rejected.reason }))
+        .collect();
+    let status = if none { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::ACCEPTED };
+    let mut body = json!({ "accepted": accepted.len(), "rejected": rejected });
+    if none {
+        body["error"] = "no event of this request is valid".into();
+    }
+    Ok((status, Json(body)).into_response())
+}
+
+async fn read_body(shared: &Shared, body: Body) -> Result<bytes::Bytes, RequestError> {
+    let read = axum::body::to_bytes(body, shared.max_body);
+    match tokio::time::timeout(shared.body_timeout, read).await {
+        Err(_) => Err(RequestError::Slow),
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(error)) => {
+            let limit = std::error::Error::source(&error).is_some_and(|source| source.to_string().contains("limit"));
+            Err(if limit {
+                RequestError::TooLarge(format!("the body is larger than {} bytes", shared.max_body))
+            } else {
+                RequestError::Unparsable(format!("failed to read the body: {error}"))
+            })
+        }
+    }
+}
+
+fn header_text(headers: &HeaderMap, name: &str) -> Option<String> {
+    headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned).filter(|text| !text.is_empty())
+}
+
+fn unavailable(reason: String) -> RequestError {
+    RequestError::Unavailable { reason, accepted: Vec::new() }
+}

@@ -1,0 +1,36 @@
+//! HTTP events in, log entries out. Validates each event against its type and appends it; a 2xx means that Redis has
+//! it. Leaves duplicates, features and everything after the log to the consumers.
+
+mod admit;
+mod config;
+mod error;
+mod http;
+mod state;
+
+use std::sync::Arc;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use millrace_common::names::Names;
+use millrace_common::process::{Readiness, admin_routes, drain, metrics_upkeep, serve};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+pub use config::Config;
+
+/// Serves until `shutdown`, then finishes the requests in hand.
+pub async fn run(
+    config: Config,
+    listener: TcpListener,
+    metrics: PrometheusHandle,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let readiness = Readiness::waiting("the log");
+    let shared = Arc::new(state::Shared::new(&config, readiness.clone()));
+    let names = Names::new(&config.stores.namespace);
+    tokio::spawn(state::keep_current(shared.clone(), config.stores.redis_url.clone(), names, shutdown.clone()));
+    tokio::spawn(metrics_upkeep(metrics.clone(), shutdown.clone()));
+    let routes = http::routes(shared).merge(admin_routes(metrics, readiness));
+    let serving = tokio::spawn(serve(listener, routes, shutdown.clone()));
+    shutdown.cancelled().await;
+    drain(config.process.grace, async { Ok(serving.await??) }).await
+}

@@ -1,0 +1,382 @@
+#!lua name=millrace_v1
+-- What Millrace asks of Redis in one step: leases, cursors, dead letters, monotonic puts, control entries.
+--
+-- A library is named by its version and every function carries it, so that two versions can serve side by side while
+-- workers are replaced: change what a released function does and you make a `millrace_v2` beside it.
+-- A Redis function does not roll back. So each one checks everything first and makes every call that can fail before
+-- the one that counts. Consumers' functions are `allow-oom`: a full log can always be drained.
+-- Times are Redis's own clock in milliseconds. Keys have no TTL: an epoch never starts again.
+
+local LEASE_OWNER, LEASE_EPOCH, LEASE_EXPIRES = 'owner', 'epoch', 'expires'
+local POSITION, ENTRIES, IN_FLIGHT = ':position', ':entries', ':in_flight'
+
+local function refuse(why)
+  return redis.error_reply('MILLRACE ' .. why)
+end
+
+local function now_ms()
+  local time = redis.call('TIME')
+  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+end
+
+local function whole(number)
+  return string.format('%.0f', number)
+end
+
+-- A whole number in the range that Lua's doubles hold exactly, or nil.
+local function count(text)
+  local number = tonumber(text)
+  if number and number >= 0 and number <= 9007199254740992 and number == math.floor(number) then
+    return number
+  end
+  return nil
+end
+
+---------------------------------------------------------------------------------------------------------------------
+-- Positions. Both halves of a stream id go to 2^64, past what a double holds, and `<` on strings follows the locale:
+-- so an id is four numbers of ten digits each, compared one after the other.
+
+local function position(id)
+  local ms, seq = string.match(id, '^(%d+)%-(%d+)$')
+  if not ms or #ms > 20 or #seq > 20 then
+    return nil
+  end
+  return {
+    tonumber(string.sub(ms, 1, -11)) or 0, tonumber(string.sub(ms, -10)),
+    tonumber(string.sub(seq, 1, -11)) or 0, tonumber(string.sub(seq, -10)),
+    id = id,
+  }
+end
+
+-- Negative, zero or positive, as a is before, at or after b.
+local function compare(a, b)
+  for i = 1, 4 do
+    if a[i] ~= b[i] then
+      return a[i] - b[i]
+    end
+  end
+  return 0
+end
+
+local function milliseconds(a)
+  return a[1] * 10000000000 + a[2]
+end
+
+---------------------------------------------------------------------------------------------------------------------
+-- Leases. KEYS: cursor. Owner and epoch together are the token. A token stays good after its lease has run out, until
+-- somebody takes the partition over: nobody can have written in between.
+
+local function holds(cursor, owner, epoch)
+  local lease = redis.call('HMGET', cursor, LEASE_OWNER, LEASE_EPOCH)
+  return owner ~= '' and lease[1] == owner and lease[2] == epoch
+end
+
+-- ARGV: owner, lease ms. Takes a lease that is free, run out, or this owner's own from before a restart.
+-- Answers {1, epoch, lease ms, {field, value, …}} or {0, owner, ms left}.
+local function acquire(keys, args)
+  local cursor, owner, lease = keys[1], args[1], count(args[2])
+  if owner == '' or not lease or lease == 0 then
+    return refuse('acquire needs an owner and a lease')
+  end
+  local now = now_ms()
+  local held = redis.call('HMGET', cursor, LEASE_OWNER, LEASE_EXPIRES)
+  local left = (tonumber(held[2] or '') or 0) - now
+  if held[1] and held[1] ~= '' and held[1] ~= owner and left > 0 then
+    return { 0, held[1], left }
+  end
+  local epoch = redis.call('HINCRBY', cursor, LEASE_EPOCH, 1)
+  redis.call('HSET', cursor, LEASE_OWNER, owner, LEASE_EXPIRES, whole(now + lease))
+  return { 1, epoch, lease, redis.call('HGETALL', cursor) }
+end
+
+-- ARGV: owner, epoch, lease ms. Answers 1, or 0 where another has it.
+local function renew(keys, args)
+  local lease = count(args[3])
+  if not lease or lease == 0 then
+    return refuse('renew needs a lease')
+  end
+  if not holds(keys[1], args[1], args[2]) then
+    return 0
+  end
+  redis.call('HSET', keys[1], LEASE_EXPIRES, whole(now_ms() + lease))
+  return 1
+end
+
+-- ARGV: owner, epoch. Answers 1, or 0 where another has it. The epoch stays and so does all else.
+local function release(keys, args)
+  if not holds(keys[1], args[1], args[2]) then
+    return 0
+  end
+  redis.call('HSET', keys[1], LEASE_OWNER, '', LEASE_EXPIRES, '0')
+  return 1
+end
+
+---------------------------------------------------------------------------------------------------------------------
+-- Cursors. A group is as far as its slowest sink.
+
+-- {position, entries read} of each named sink (comma-separated) of a cursor.
+local function sinks_of(cursor, names)
+  local sinks = {}
+  for name in string.gmatch(names, '[^,]+') do
+    local stored = redis.call('HMGET', cursor, name .. POSITION, name .. ENTRIES)
+    sinks[name] = { position = position(stored[1] or '0-0'), entries = stored[2] or '0' }
+  end
+  return sinks
+end
+
+local function least(sinks, so_far)
+  for _, sink in pairs(sinks) do
+    if not so_far or compare(sink.position, so_far.position) < 0 then
+      so_far = sink
+    end
+  end
+  return so_far
+end
+
+-- nil where this token may act on the sink from there; otherwise the answer that says why not.
+local function stale(cursor, owner, epoch, sink, from)
+  if not holds(cursor, owner, epoch) then
+    return { 'fenced' }
+  end
+  local stored = redis.call('HGET', cursor, sink .. POSITION) or '0-0'
+  if compare(position(stored), from) ~= 0 then
+    return { 'moved', stored }
+  end
+  return nil
+end
+
+-- KEYS: cursor. ARGV: owner, epoch, sink, from, what is in flight.
+-- Written before the store is asked, so that whoever comes next knows what may have got there.
+local function intend(keys, args)
+  local cursor, sink, from = keys[1], args[3], position(args[4])
+  if not from or sink == '' or args[5] == '' then
+    return refuse('intend needs a sink, a position and a payload')
+  end
+  local why = stale(cursor, args[1], args[2], sink, from)
+  if why then
+    return why
+  end
+  redis.call('HSET', cursor, sink .. IN_FLIGHT, args[5])
+  return { 'ok' }
+end
+
+-- Reads the dead letters behind args[first]: each is its number of strings, then fields and values in turn.
+local function letters_from(args, first)
+  local letters, at = {}, first
+  while at <= #args do
+    local n = count(args[at])
+    if not n or n < 2 or n > 1000 or n % 2 == 1 or at + n > #args then
+      return nil
+    end
+    letters[#letters + 1] = { at + 1, at + n }
+    at = at + n + 1
+  end
+  return letters
+end
+
+-- KEYS: cursor, events, dead, then the other groups' cursors of this partition.
+-- ARGV: owner, epoch, group, sink, from, to, entries between, trim to (or ''), guard ms,
+--       the sinks that read events for KEYS[1], the same for each further cursor, then dead letters.
+-- Answers {'ok'}, {'fenced'} or {'moved', where it is}.
+local function advance(keys, args)
+  local cursor, events, dead = keys[1], keys[2], keys[3]
+  local group, sink = args[3], args[4]
+  local from, to, read = position(args[5]), position(args[6]), count(args[7])
+  local trim, guard = args[8], count(args[9])
+  local first_letter = 10 + 1 + (#keys - 3)
+  local letters = letters_from(args, first_letter)
+  if not from or not to or compare(to, from) <= 0 then
+    return refuse('advance goes forward, from one position to another')
+  end
+  if sink == '' or not read or not guard or not letters or #args < first_letter - 1 then
+    return refuse('advance is malformed')
+  end
+  if trim ~= '' and not position(trim) then
+    return refuse('advance trims to a position')
+  end
+  local why = stale(cursor, args[1], args[2], sink, from)
+  if why then
+    return why
+  end
+
+  local entries = whole(sinks_of(cursor, sink)[sink].entries + read)
+  local own = sinks_of(cursor, args[10])
+  if own[sink] then
+    -- Never past what any sink of any group has done before this call, less what a resend may still need.
+    if trim ~= '' then
+      local slowest = least(own)
+      for i = 4, #keys do
+        slowest = least(sinks_of(keys[i], args[7 + i]), slowest)
+      end
+      local limit = milliseconds(slowest.position) - guard
+      if limit > 0 then
+        local bound = position(whole(limit) .. '-0')
+        local wanted = position(trim)
+        redis.call('XTRIM', events, 'MINID', '~', compare(wanted, bound) < 0 and wanted.id or bound.id)
+      end
+    end
+    own[sink] = { position = to, entries = entries }
+    local group_at = least(own)
+    redis.call('XGROUP', 'SETID', events, group, group_at.position.id, 'ENTRIESREAD', group_at.entries)
+  end
+  -- Only the first of these can fail, and only where the key is no stream: then nothing has been appended.
+  for _, letter in ipairs(letters) do
+    redis.call('XADD', dead, '*', unpack(args, letter[1], letter[2]))
+  end
+
+  redis.call('HSET', cursor, sink .. POSITION, to.id, sink .. ENTRIES, entries)
+  redis.call('HDEL', cursor, sink .. IN_FLIGHT)
+  return { 'ok' }
+end
+
+---------------------------------------------------------------------------------------------------------------------
+-- Slots. A value begins with codec (1 byte), generation (4), milliseconds (8), sequence (8), big-endian.
+
+local CODEC, HEADER_BYTES, HEADER = 1, 21, '>BI4I4I4I4I4'
+local WRITTEN, EQUAL, REFUSED, UNDECODABLE = 1, 0, -1, -2
+local CHUNK = 4000
+
+-- What becomes of a field that holds `old` when `new` comes. Eight bytes are two halves: a double holds 53 bits.
+local function fate(old, new)
+  if #old < HEADER_BYTES or string.byte(old) ~= CODEC then
+    return UNDECODABLE
+  end
+  local _, a1, a2, a3, a4, a5 = struct.unpack(HEADER, old)
+  local _, b1, b2, b3, b4, b5 = struct.unpack(HEADER, new)
+  local step = b1 - a1
+  if step == 0 then step = b2 - a2 end
+  if step == 0 then step = b3 - a3 end
+  if step == 0 then step = b4 - a4 end
+  if step == 0 then step = b5 - a5 end
+  if step > 0 then return WRITTEN end
+  if step == 0 then return EQUAL end
+  return REFUSED
+end
+
+local function is_slot(value)
+  return #value >= HEADER_BYTES and string.byte(value) == CODEC
+end
+
+-- KEYS: entity. ARGV: ms until it expires after this put (0: never), how many fields, then field and value of each.
+-- Answers for each field: 1 written, 0 it holds just that checkpoint, -1 it holds a later one, -2 it holds no slot.
+local function put(keys, args)
+  local key, n = keys[1], #args
+  local expire = count(args[1])
+  if not expire or n < 4 or n ~= 2 + 2 * (count(args[2]) or 0) then
+    return refuse('put needs an expiry, a number of fields, and field and value of each')
+  end
+  for i = 4, n, 2 do
+    if not is_slot(args[i]) then
+      return refuse('put was given a value that is no slot')
+    end
+  end
+
+  local fates, any = {}, false
+  if n == 4 then
+    local old = redis.call('HGET', key, args[3])
+    local code = old and fate(old, args[4]) or WRITTEN
+    fates[1] = code
+    if code == WRITTEN then
+      redis.call('HSET', key, args[3], args[4])
+      any = true
+    end
+  else
+    local fields, stored, pairs_to_write = {}, {}, {}
+    for i = 3, n, 2 do
+      fields[#fields + 1] = args[i]
+    end
+    for i = 1, #fields, CHUNK do
+      local part = redis.call('HMGET', key, unpack(fields, i, math.min(i + CHUNK - 1, #fields)))
+      for j = 1, #part do
+        stored[i + j - 1] = part[j]
+      end
+    end
+    for i = 1, #fields do
+      local new = args[i * 2 + 2]
+      local code = stored[i] and fate(stored[i], new) or WRITTEN
+      fates[i] = code
+      if code == WRITTEN then
+        pairs_to_write[#pairs_to_write + 1] = fields[i]
+        pairs_to_write[#pairs_to_write + 1] = new
+      end
+    end
+    for i = 1, #pairs_to_write, CHUNK do
+      redis.call('HSET', key, unpack(pairs_to_write, i, math.min(i + CHUNK - 1, #pairs_to_write)))
+      any = true
+    end
+  end
+
+  if any and expire > 0 then
+    redis.call('PEXPIRE', key, whole(expire))
+  elseif any then
+    redis.call('PERSIST', key)
+  end
+  return fates
+end
+
+---------------------------------------------------------------------------------------------------------------------
+-- Definitions. KEYS: events, versions. ARGV: version, engine, then the fields of the control entry.
+-- Answers {'ok', position} (also where that version is there already) or {'gap', the latest version}.
+local function control(keys, args)
+  local events, versions = keys[1], keys[2]
+  local version, engine = count(args[1]), count(args[2])
+  if not version or version == 0 or not engine or #args < 4 or #args % 2 == 1 then
+    return refuse('control needs a version, an engine and fields')
+  end
+  local row = redis.call('HGET', versions, whole(version))
+  if row then
+    local at, known = string.match(row, '^(%S+) (%d+)$')
+    if known ~= whole(engine) then
+      return refuse('definitions ' .. args[1] .. ' are in force here with engine ' .. tostring(known))
+    end
+    return { 'ok', at }
+  end
+  local latest = redis.call('HLEN', versions)
+  if version ~= latest + 1 then
+    return { 'gap', latest }
+  end
+  local at = redis.call('XADD', events, '*', unpack(args, 3))
+  redis.call('HSET', versions, whole(version), at .. ' ' .. whole(engine))
+  return { 'ok', at }
+end
+
+---------------------------------------------------------------------------------------------------------------------
+-- Members. KEYS: workers. ARGV: id, ttl ms. Answers the ids that are alive, this one among them.
+local function heartbeat(keys, args)
+  local ttl = count(args[2])
+  if args[1] == '' or not ttl or ttl == 0 then
+    return refuse('heartbeat needs an id and a time to live')
+  end
+  local now = now_ms()
+  redis.call('ZREMRANGEBYSCORE', keys[1], '-inf', whole(now))
+  redis.call('ZADD', keys[1], whole(now + ttl), args[1])
+  return redis.call('ZRANGE', keys[1], 0, -1)
+end
+
+-- KEYS: workers. ARGV: id.
+local function leave(keys, args)
+  return redis.call('ZREM', keys[1], args[1])
+end
+
+---------------------------------------------------------------------------------------------------------------------
+-- The place for the replication-id rule (DESIGN §2, "A store that lost its tail"): every new connection to the log
+-- calls this before anything else. For now it answers Redis's clock in milliseconds and changes nothing.
+local function fence(_, _)
+  return now_ms()
+end
+
+local function register(name, callback, flags)
+  redis.register_function { function_name = 'millrace_v1_' .. name, callback = callback, flags = flags }
+end
+
+register('acquire', acquire, { 'allow-oom' })
+register('renew', renew, { 'allow-oom' })
+register('release', release, { 'allow-oom' })
+register('intend', intend, { 'allow-oom' })
+register('advance', advance, { 'allow-oom' })
+register('put', put, { 'allow-oom' })
+register('heartbeat', heartbeat, { 'allow-oom' })
+register('leave', leave, { 'allow-oom' })
+register('fence', fence, { 'allow-oom' })
+-- An operator's, and it adds to the log: refused at the limit, like any append.
+register('control', control, {})

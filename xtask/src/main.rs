@@ -1,0 +1,54 @@
+//! The one door to the project's own tasks: `cargo xtask <verb>`. CI calls the same verbs.
+
+mod demo;
+mod deps;
+mod journey;
+mod run;
+mod test;
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Millrace's own tasks")]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Sets everything up, replays real grocery data through the real services, and checks every value.
+    Demo(demo::DemoArgs),
+    /// Format, lint, laws, store tests, whole-system tests: everything that CI checks.
+    Test,
+    /// Format and lint alone.
+    Lint,
+    /// Starts the three stores in the background and prints their URLs.
+    Up,
+    /// Stops the stores that `up` started.
+    Down,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    std::env::set_current_dir(run::root())?;
+    match Arguments::parse().verb {
+        Verb::Demo(args) => demo::run(args).await,
+        Verb::Test => test::run().await,
+        Verb::Lint => test::lint(),
+        Verb::Up => {
+            let stack = millrace_devstack::attach_or_up(stores()).await?;
+            for (name, value) in stack.env() {
+                println!("export {name}={value}");
+            }
+            Ok(())
+        }
+        Verb::Down => Ok(millrace_devstack::down(stores()).await?),
+    }
+}
+
+fn stores() -> PathBuf {
+    run::root().join(".millrace/up")
+}
