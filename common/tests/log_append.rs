@@ -1,4 +1,5 @@
 //! Appending and reading, on the real server, also while it goes away and comes back.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod support;
 
@@ -101,7 +102,8 @@ async fn an_entry_that_is_no_text_does_not_hold_up_its_neighbours() {
     let mut fixture = Fixture::new("no_text").await;
     let key = fixture.log.names().events(P);
     for value in [&b"good"[..], &[0xff, 0xfe], b"good"] {
-        let () = redis::cmd("XADD").arg(&key).arg("*").arg("f").arg(value).query_async(&mut fixture.redis).await.unwrap();
+        let () =
+            redis::cmd("XADD").arg(&key).arg("*").arg("f").arg(value).query_async(&mut fixture.redis).await.unwrap();
     }
     let mut reader = Reader::open(&fixture.log, P).await.unwrap();
     let entries = reader.read(Position::ZERO, 10, Duration::ZERO).await.unwrap();

@@ -1,4 +1,5 @@
 //! Leases, progress, lag and trimming, on the real server.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod support;
 
@@ -163,7 +164,11 @@ async fn an_advance_moves_the_cursor_keeps_dead_letters_and_clears_what_was_in_f
     let dead = [letter(at(3)), DeadLetter { view: Some("v@1".into()), key: Some("7".into()), ..letter(at(5)) }];
     let step = Advance { dead: &dead, ..step(Group::Online, &token, "redis", Position::ZERO, at(7), 7) };
     assert_eq!(advance(&fixture, &step).await, Advanced::Done);
-    assert_eq!(advance(&fixture, &step).await, Advanced::Moved(at(7)), "a lost answer shows as moved to the same place");
+    assert_eq!(
+        advance(&fixture, &step).await,
+        Advanced::Moved(at(7)),
+        "a lost answer shows as moved to the same place"
+    );
 
     let cursors = cursor::positions(log, P, Group::Online).await.unwrap();
     assert_eq!(cursors["redis"], SinkCursor { position: at(7), entries_read: 7, in_flight: None });
@@ -223,10 +228,8 @@ async fn trimming_never_passes_a_slow_sink_less_what_a_resend_may_need() {
     let events = fixture.log.names().events(P);
     let mut reader = millrace_common::log::Reader::open(&fixture.log, P).await.unwrap();
     let mut go = async |group, token, sink, from: u64, to: u64| {
-        let advance = Advance {
-            trim_to: Some(end),
-            ..step(group, token, sink, at(from * 1_000), at(to * 1_000), to - from)
-        };
+        let advance =
+            Advance { trim_to: Some(end), ..step(group, token, sink, at(from * 1_000), at(to * 1_000), to - from) };
         assert_eq!(cursor::advance(&fixture.log, &advance).await.unwrap(), Advanced::Done);
         reader.first_position().await.unwrap().unwrap().ms / 1_000
     };

@@ -1,4 +1,5 @@
 //! A full Redis: events are refused, and everything that drains the log goes on. Each test fills a server of its own.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod support;
 
@@ -39,7 +40,10 @@ async fn at_the_limit_consumers_work_on_while_appends_are_refused() {
     let position = appender.append_batch(&[(P, &event())]).await.remove(0).unwrap();
     let () = fixture.ask(&["CONFIG", "SET", "maxmemory", "1"]).await;
     assert_eq!(appender.append_batch(&[(P, &event())]).await, [Err(AppendError::Pressure)]);
-    let control = registry::apply(&fixture.log, &DefinitionsSource { yaml: "{}".into(), schemas: Default::default() }, 1).await.unwrap_err();
+    let control =
+        registry::apply(&fixture.log, &DefinitionsSource { yaml: "{}".into(), schemas: Default::default() }, 1)
+            .await
+            .unwrap_err();
     assert!(control.is_out_of_memory() && control.is_transient());
 
     let log = fixture.log.clone();

@@ -1,4 +1,5 @@
 //! The monotonic put, on the real server: a slot is replaced by a later checkpoint and by nothing else.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod support;
 
@@ -86,8 +87,13 @@ async fn racing_writers_never_step_back() {
                     let seq = (n * 211 + writer * 97) % 500;
                     let slots = [("a".to_owned(), slot(0, 7, seq)), ("b".to_owned(), slot(0, 7, 499 - seq))];
                     try_put(&mut connection, "put_race:key", 0, &slots).await.unwrap();
-                    let stored: Vec<Vec<u8>> =
-                        redis::cmd("HMGET").arg("put_race:key").arg("a").arg("b").query_async(&mut connection).await.unwrap();
+                    let stored: Vec<Vec<u8>> = redis::cmd("HMGET")
+                        .arg("put_race:key")
+                        .arg("a")
+                        .arg("b")
+                        .query_async(&mut connection)
+                        .await
+                        .unwrap();
                     assert!(codec::checkpoint(&stored[0]).unwrap().position.seq >= seq);
                     assert!(codec::checkpoint(&stored[1]).unwrap().position.seq >= 499 - seq);
                 }
@@ -106,10 +112,21 @@ async fn racing_writers_never_step_back() {
 async fn each_field_has_its_own_fate_and_what_is_no_slot_stays() {
     let mut fixture = Fixture::new("put_fates").await;
     let key = "put_fates:key";
-    assert_eq!(put(&mut fixture, key, &[("older", slot(0, 1, 0)), ("same", slot(0, 5, 0)), ("newer", slot(0, 9, 0))]).await, [1, 1, 1]);
+    assert_eq!(
+        put(&mut fixture, key, &[("older", slot(0, 1, 0)), ("same", slot(0, 5, 0)), ("newer", slot(0, 9, 0))]).await,
+        [1, 1, 1]
+    );
     let mut foreign = slot(0, 1, 0);
     foreign[0] = 200;
-    let () = redis::cmd("HSET").arg(key).arg("short").arg("x").arg("foreign").arg(&foreign).query_async(&mut fixture.redis).await.unwrap();
+    let () = redis::cmd("HSET")
+        .arg(key)
+        .arg("short")
+        .arg("x")
+        .arg("foreign")
+        .arg(&foreign)
+        .query_async(&mut fixture.redis)
+        .await
+        .unwrap();
     let now = slot(0, 5, 0);
     let fields = ["older", "same", "newer", "short", "foreign", "absent"].map(|field| (field, now.clone()));
     assert_eq!(put(&mut fixture, key, &fields).await, [1, 0, -1, -2, -2, 1]);

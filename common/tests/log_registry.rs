@@ -1,4 +1,5 @@
 //! Making the log, putting definitions in force, and who works in a group, on the real server.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod support;
 
@@ -25,7 +26,12 @@ async fn controls(log: &Log, partition: Partition) -> Vec<Control> {
     decoded.map(|entry| if let Entry::Control(control) = entry { control } else { panic!("{entry:?}") }).collect()
 }
 
-async fn control(fixture: &mut Fixture, partition: u16, version: &str, engine: &str) -> redis::RedisResult<(String, String)> {
+async fn control(
+    fixture: &mut Fixture,
+    partition: u16,
+    version: &str,
+    engine: &str,
+) -> redis::RedisResult<(String, String)> {
     let names = fixture.log.names();
     let (events, versions) = (names.events(Partition(partition)), names.versions(Partition(partition)));
     let fields = ["control", "definitions", "version", version, "engine", engine];
@@ -79,7 +85,10 @@ async fn control_refuses_a_gap_and_is_idempotent() {
     assert_eq!(control(&mut fixture, 0, "3", "1").await.unwrap(), ("gap".into(), "1".into()));
     control(&mut fixture, 0, "1", "2").await.unwrap_err();
     assert_eq!(control(&mut fixture, 0, "2", "2").await.unwrap().0, "ok");
-    assert_eq!(controls(&fixture.log, Partition(0)).await, [Control { version: 1, engine: 1 }, Control { version: 2, engine: 2 }]);
+    assert_eq!(
+        controls(&fixture.log, Partition(0)).await,
+        [Control { version: 1, engine: 1 }, Control { version: 2, engine: 2 }]
+    );
     let rows = registry::in_force(&fixture.log, Partition(0)).await.unwrap();
     assert_eq!((rows[0].position.to_string(), rows[1].version, rows[1].engine), (first.1, 2, 2));
 }

@@ -20,4 +20,5 @@ pub mod partition;
 pub mod position;
 pub mod scalar;
 pub mod slot;
+pub mod sql;
 pub mod window;

@@ -20,5 +20,5 @@ mod wait;
 
 pub use error::DevstackError;
 pub use options::StackOptions;
-pub use stack::{Stack, attach_or_up, down, shared_for_tests};
+pub use stack::{Stack, attach_or_up, down, shared_for_tests, test_dir};
 pub use store::{Kind, Store};

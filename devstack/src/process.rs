@@ -87,13 +87,16 @@ impl Process {
     }
 }
 
-/// The start time of a running process, from the 22nd field of its `stat`; `None` if it is gone or a zombie.
+/// The start time of a running process, from its `stat`; `None` if it is gone.
+///
+/// A zombie is gone when it has no thread left but the first: until then the others may hold its port and files.
 fn start_time(pid: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name, in parentheses, may hold anything.
-    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
-    let state = fields.next()?;
-    if state == "Z" || state == "X" { None } else { fields.nth(18)?.parse().ok() }
+    // The name, in parentheses, may hold anything; fields are counted from the one after it, the third of all.
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_ascii_whitespace().collect();
+    let (state, threads, started) = (fields.first()?, fields.get(17)?, fields.get(19)?);
+    let dead = matches!(*state, "Z" | "X");
+    if dead && threads.parse::<u32>().ok()? <= 1 { None } else { started.parse().ok() }
 }
 
 #[cfg(test)]

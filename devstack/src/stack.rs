@@ -125,6 +125,12 @@ pub async fn attach_or_up(dir: impl Into<PathBuf>) -> Result<Stack, DevstackErro
     Stack::attach_or_up(StackOptions::from_env(dir)).await
 }
 
+/// The folder of the stack that all tests of a workspace share: `MILLRACE_TEST_STORES`, or `target/test-stores`.
+pub fn test_dir() -> PathBuf {
+    let default = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/test-stores");
+    std::env::var_os("MILLRACE_TEST_STORES").map_or_else(default, PathBuf::from)
+}
+
 /// One stack for all test processes of a checkout: the first starts it, the others use it, [`down`] ends it.
 ///
 /// Tests that kill or fill a store take a stack of their own.

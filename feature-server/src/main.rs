@@ -1,2 +1,19 @@
-//! Skeleton.
-fn main() {}
+//! `feature-server`: merged feature vectors over HTTP.
+
+use clap::Parser;
+use millrace_common::{process, telemetry};
+use millrace_feature_server::{Config, run};
+use tokio::net::TcpListener;
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let config = Config::parse();
+    let metrics = telemetry::init(&config.process)?;
+    let shutdown = process::shutdown_on_signal()?;
+    let listener = TcpListener::bind(config.listen).await?;
+    tracing::info!(listen = %listener.local_addr()?, "feature-server");
+    run(config, listener, metrics, shutdown).await
+}

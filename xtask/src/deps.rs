@@ -4,7 +4,7 @@
 use anyhow::{Context, bail};
 use serde_json::Value;
 
-use crate::run::cargo;
+use crate::shell::cargo;
 
 const DRIVERS: [&str; 3] = ["redis", "mongodb", "clickhouse"];
 const MAY_DRIVE: [&str; 4] = ["millrace-common", "millrace-devstack", "millrace-e2e", "millrace-bench"];

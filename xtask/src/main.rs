@@ -3,7 +3,7 @@
 mod demo;
 mod deps;
 mod journey;
-mod run;
+mod shell;
 mod test;
 
 use std::path::PathBuf;
@@ -27,15 +27,15 @@ enum Verb {
     Lint,
     /// Starts the three stores in the background and prints their URLs.
     Up,
-    /// Stops the stores that `up` started.
+    /// Stops the stores that `up`, or a test run that was cut short, has left.
     Down,
 }
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    std::env::set_current_dir(run::root())?;
+    std::env::set_current_dir(shell::root())?;
     match Arguments::parse().verb {
-        Verb::Demo(args) => demo::run(args).await,
+        Verb::Demo(args) => demo::run(&args).await,
         Verb::Test => test::run().await,
         Verb::Lint => test::lint(),
         Verb::Up => {
@@ -45,10 +45,13 @@ async fn main() -> anyhow::Result<()> {
             }
             Ok(())
         }
-        Verb::Down => Ok(millrace_devstack::down(stores()).await?),
+        Verb::Down => {
+            millrace_devstack::down(millrace_devstack::test_dir()).await?;
+            Ok(millrace_devstack::down(stores()).await?)
+        }
     }
 }
 
 fn stores() -> PathBuf {
-    run::root().join(".millrace/up")
+    shell::root().join(".millrace/up")
 }

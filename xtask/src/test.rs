@@ -2,13 +2,13 @@
 
 use millrace_devstack::shared_for_tests;
 
-use crate::run::{cargo, root, run};
 use crate::deps;
+use crate::shell::{cargo, exec};
 
 /// Everything.
 pub async fn run() -> anyhow::Result<()> {
     lint()?;
-    let dir = root().join("target/test-stores");
+    let dir = millrace_devstack::test_dir();
     millrace_devstack::down(&dir).await?;
     if dir.exists() {
         std::fs::remove_dir_all(&dir)?;
@@ -17,7 +17,7 @@ pub async fn run() -> anyhow::Result<()> {
     let stack = shared_for_tests(&dir).await?;
     eprintln!("xtask: testing on {}, {} and {}", stack.redis().server(), stack.mongodb().server(), stack.clickhouse().server());
     let mut tests = cargo(&["test", "--workspace", "--no-fail-fast"]);
-    let tested = run(tests.env("MILLRACE_TEST_STORES", &dir));
+    let tested = exec(tests.env("MILLRACE_TEST_STORES", &dir));
     let mongodb = stack.mongodb().server().to_owned();
     drop(stack);
     millrace_devstack::down(&dir).await?;
@@ -34,5 +34,5 @@ pub fn lint() -> anyhow::Result<()> {
 }
 
 fn run_cargo(arguments: &[&str]) -> anyhow::Result<()> {
-    run(&mut cargo(arguments))
+    exec(&mut cargo(arguments))
 }

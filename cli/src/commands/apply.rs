@@ -60,7 +60,7 @@ async fn apply(stores: &StoreConfig, source: DefinitionsSource, definitions: &De
     let clickhouse = ClickHouse::connect(&stores.clickhouse_url, &stores.namespace)?;
     clickhouse.apply_definitions(definitions).await?;
     let version = registry::apply(&log, &source, ENGINE).await?;
-    clickhouse.record_definitions(version, &source).await?;
+    clickhouse.record_definitions(definitions, version).await?;
     Ok(version)
 }
 
@@ -72,8 +72,7 @@ pub fn read(file: &Path) -> anyhow::Result<DefinitionsSource> {
     for name in DefinitionsSource::schema_paths(&yaml) {
         let path = folder.join(&name);
         let text = std::fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))?;
-        let schema =
-            serde_json::from_str(&text).with_context(|| format!("{} is no JSON", path.display()))?;
+        let schema = serde_json::from_str(&text).with_context(|| format!("{} is no JSON", path.display()))?;
         schemas.insert(name, schema);
     }
     Ok(DefinitionsSource { yaml, schemas })

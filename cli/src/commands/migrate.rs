@@ -33,9 +33,9 @@ pub async fn run(args: MigrateArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn report(store: &str, applied: &[String]) {
+fn report<S: AsRef<str>>(store: &str, applied: &[S]) {
     match applied {
         [] => println!("{store}: up to date"),
-        _ => println!("{store}: applied {}", applied.join(", ")),
+        _ => println!("{store}: applied {}", applied.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(", ")),
     }
 }

@@ -1,13 +1,18 @@
 //! `millrace status`: partitions, owners, positions, lag, and whether each store answers.
 
+use std::time::Duration;
+
 use clap::Args;
 use millrace_common::config::StoreConfig;
 use millrace_common::log::status::{PartitionStatus, status};
 use millrace_common::log::{DEAD_LETTERS, Group, Log};
 use millrace_common::names::Names;
 use millrace_common::stores::clickhouse::ClickHouse;
-use millrace_common::stores::profiles::Profiles;
+use millrace_common::stores::profiles::ProfileStore;
 use serde_json::{Value, json};
+
+/// How long a store may take to answer.
+const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Shows who works on what, and how far each sink is.
 #[derive(Clone, Debug, Args)]
@@ -31,7 +36,10 @@ pub async fn run(args: StatusArgs) -> anyhow::Result<()> {
         println!("{}", json!({ "partitions": rows, "stores": stores, "drained": drained(&partitions) }));
         return Ok(());
     }
-    println!("{:>4}  {:>9}  {:>6}  {:>4}  {:<8}  {:>9}  {:<34}  sinks", "part", "entries", "dead", "defs", "group", "lag", "owner");
+    println!(
+        "{:>4}  {:>9}  {:>6}  {:>4}  {:<8}  {:>9}  {:<34}  sinks",
+        "part", "entries", "dead", "defs", "group", "lag", "owner"
+    );
     for partition in &partitions {
         for group in &partition.groups {
             let sinks: Vec<String> =
@@ -100,12 +108,11 @@ async fn store_health(stores: &StoreConfig) -> Value {
         Err(error) => error,
     };
     let mongodb = async {
-        let profiles = Profiles::connect(&stores.mongodb_url, &stores.namespace).await.map_err(|e| e.to_string())?;
+        let profiles = ProfileStore::connect(&stores.mongodb_url, &stores.namespace, 1, TIMEOUT).await.map_err(|e| e.to_string())?;
         profiles.ping().await.map_err(|e| e.to_string())
     };
     let clickhouse = async {
-        let clickhouse =
-            ClickHouse::connect(&stores.clickhouse_url, &stores.namespace).map_err(|e| e.to_string())?;
+        let clickhouse = ClickHouse::connect(&stores.clickhouse_url, &stores.namespace).map_err(|e| e.to_string())?;
         clickhouse.ping().await.map_err(|e| e.to_string())
     };
     let (mongodb, clickhouse) = tokio::join!(mongodb, clickhouse);

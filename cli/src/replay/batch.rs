@@ -168,7 +168,6 @@ impl Batch {
         self.accepted += accepted.iter().filter(|index| **index < settled.len()).count() as u64;
         let mut places = settled.iter();
         self.pending.retain(|_| !places.next().copied().unwrap_or(false));
-        self.in_doubt = false;
     }
 
     fn reject(&mut self, rejected: Vec<RejectedBody>) {

@@ -28,7 +28,8 @@ impl Table {
             if rows.insert(key, taken).is_none() {
                 return Ok(());
             }
-            let message = format!("key {} comes twice; join on columns that tell rows apart", join.key_columns.join(", "));
+            let message =
+                format!("key {} comes twice; join on columns that tell rows apart", join.key_columns.join(", "));
             Err(ReplayError::Read { path: join.file.path.clone(), row: number, message })
         })?;
         Ok(Self { rows })

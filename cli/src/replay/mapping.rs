@@ -221,7 +221,9 @@ impl<'p> Binder<'p> {
             return Err(self.error(line, format!("two joins are called `{alias}`; give one another `as`")));
         }
         if source.value.on.0.is_empty() {
-            return Err(self.error(line, format!("join `{alias}` has no `on`; write `on: {{ its_column: row_column }}`")));
+            return Err(
+                self.error(line, format!("join `{alias}` has no `on`; write `on: {{ its_column: row_column }}`"))
+            );
         }
         let in_join = self.joined;
         self.joined = false;
@@ -328,7 +330,10 @@ join:
     fn mistakes_name_their_line() {
         let message = |text: String| parse(&text).unwrap_err().to_string();
         let unclosed = message(GOOD.replace("int(customer)", "int(customer"));
-        assert!(unclosed.starts_with("lines.yaml, line 8: `household_id`: expected `,` or `)`, found the end"), "{unclosed}");
+        assert!(
+            unclosed.starts_with("lines.yaml, line 8: `household_id`: expected `,` or `)`, found the end"),
+            "{unclosed}"
+        );
         let unknown = message(GOOD.replace("source: till", "sauce: till"));
         assert!(unknown.starts_with("lines.yaml, line 4: ") && unknown.contains("sauce"), "{unknown}");
         let joined = message(GOOD.replace("      product_id: sku", "      product_id: products.sku"));

@@ -121,7 +121,8 @@ async fn replay(args: &ReplayArgs) -> Result<Report, ReplayError> {
 
 async fn read_plan(args: ReplayArgs) -> Result<Plan, ReplayError> {
     let read = move || {
-        let mappings = args.mapping.iter().map(|path| Mapping::load(path, &args.from)).collect::<Result<Vec<_>, _>>()?;
+        let mappings =
+            args.mapping.iter().map(|path| Mapping::load(path, &args.from)).collect::<Result<Vec<_>, _>>()?;
         eprintln!("replay: reading {}", mappings.iter().map(|m| m.name.as_str()).collect::<Vec<_>>().join(", "));
         let shift_to = args.shift_to_now.then(clock::now_ms);
         Plan::read(&mappings, Selection { last: args.last, limit: args.limit, shift_to })
@@ -163,7 +164,9 @@ fn finish(report: Report, args: &ReplayArgs) -> Result<Report, ReplayError> {
     }
     let Report { sent, accepted, rejected, duplicates_sent, seconds, shift_ms, .. } = report;
     if !args.dry_run {
-        eprintln!("replay: {accepted} accepted, {rejected} rejected of {sent} in {seconds:.1} s; {duplicates_sent} sent again");
+        eprintln!(
+            "replay: {accepted} accepted, {rejected} rejected of {sent} in {seconds:.1} s; {duplicates_sent} sent again"
+        );
     }
     eprintln!("replay: times shifted by {shift_ms} ms");
     if let Some(path) = &args.report {

@@ -340,8 +340,14 @@ join:
       sku: sku
 ",
             ),
-            load("coupons.yaml", "{file: coupons.ndjson, event: coupon, time: time(day) + 1d, keys: {household_id: customer}}"),
-            load("people.yaml", "{file: people.csv, event: person, time: span_start, keys: {household_id: int(customer)}, properties: {age: age}}"),
+            load(
+                "coupons.yaml",
+                "{file: coupons.ndjson, event: coupon, time: time(day) + 1d, keys: {household_id: customer}}",
+            ),
+            load(
+                "people.yaml",
+                "{file: people.csv, event: person, time: span_start, keys: {household_id: int(customer)}, properties: {age: age}}",
+            ),
         ];
         Plan::read(&mappings, selection)
     }

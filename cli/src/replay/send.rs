@@ -181,7 +181,7 @@ impl Sender {
                     return Err(ReplayError::GaveUp { url, seconds, message: reason });
                 }
                 Next::Retry { after, .. } => {
-                    sleep(after.map_or(back_off, |after| after.clamp(back_off, self.options.give_up_after / 2))).await;
+                    sleep(after.unwrap_or_default().max(back_off).min(self.options.give_up_after)).await;
                     back_off = (back_off * 2).min(LONGEST_BACK_OFF);
                 }
             }

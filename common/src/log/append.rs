@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use millrace_core::event::Event;
 use millrace_core::partition::Partition;
 use millrace_core::position::Position;
-use redis::{Cmd, Pipeline, RedisError, RedisResult, Value};
+use redis::{Cmd, Pipeline, Value};
 
 use super::error::LogError;
 use super::link::{Link, spoils};
@@ -84,7 +84,9 @@ impl Appender {
         for (partition, event) in events {
             match self.0.streams.get(usize::from(partition.0)) {
                 Some(stream) => pipeline.add_command(xadd(stream, event)),
-                None => return vec![Err(AppendError::Away(format!("there is no partition {partition}"))); events.len()],
+                None => {
+                    return vec![Err(AppendError::Away(format!("there is no partition {partition}"))); events.len()];
+                }
             };
         }
         self.send(&pipeline, events.len()).await
@@ -127,7 +129,7 @@ fn answer(reply: Value) -> Result<Position, AppendError> {
     if let Some(position) = value::position(&reply) {
         return Ok(position);
     }
-    let refused: RedisResult<Value> = reply.extract_error().map_err(RedisError::from);
+    let refused = reply.extract_error();
     match refused {
         Err(error) if error.code() == Some("OOM") => Err(AppendError::Pressure),
         Err(error) => Err(AppendError::Away(error.to_string())),

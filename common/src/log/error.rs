@@ -78,7 +78,9 @@ impl LogError {
     /// Whether the same call may succeed later, without anybody's help.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Redis { source, .. } => source.is_io_error() || source.code().is_some_and(|code| NOT_NOW.contains(&code)),
+            Self::Redis { source, .. } => {
+                source.is_io_error() || source.code().is_some_and(|code| NOT_NOW.contains(&code))
+            }
             _ => false,
         }
     }

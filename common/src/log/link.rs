@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::error::{LogError, failed};
 use super::functions;
+use super::wire::Wire;
 
 /// How long a connection may take to come up.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -53,13 +54,13 @@ impl Link {
     /// A connection of the caller's own.
     pub(super) async fn connect(&self) -> Result<MultiplexedConnection, LogError> {
         let mut connection = self.connect_unfenced().await.map_err(failed("connect to the log"))?;
-        match fence(&mut connection, &self.log_key).await {
-            Ok(()) => Ok(connection),
-            Err(source) if source.to_string().contains("Function not found") => {
-                Err(LogError::LibraryMissing { library: functions::LIBRARY, missing: functions::FENCE.to_owned() })
-            }
-            Err(source) => Err(LogError::Redis { doing: "begin a connection to the log", source }),
-        }
+        fence(&mut connection, &self.log_key).await.map_err(not_begun)?;
+        Ok(connection)
+    }
+
+    /// A connection for reading entries. None: only the driver can reach that address.
+    pub(super) async fn connect_wire(&self) -> Result<Option<Wire>, LogError> {
+        Wire::connect(&self.client, &self.log_key, CONNECT_TIMEOUT).await.map_err(not_begun)
     }
 
     /// For looking at a Redis that may hold no log and no library yet.
@@ -113,7 +114,11 @@ impl Link {
     }
 
     /// Asks several things in one round trip; the first error is the answer.
-    pub(super) async fn query_all(&self, doing: &'static str, pipeline: &redis::Pipeline) -> Result<Vec<Value>, LogError> {
+    pub(super) async fn query_all(
+        &self,
+        doing: &'static str,
+        pipeline: &redis::Pipeline,
+    ) -> Result<Vec<Value>, LogError> {
         let (number, mut connection) = self.get().await?;
         let answer = pipeline.query_async(&mut connection).await;
         if answer.as_ref().is_err_and(spoils) {
@@ -121,6 +126,14 @@ impl Link {
         }
         answer.map_err(failed(doing))
     }
+}
+
+/// What a failed `fence` means.
+fn not_begun(source: RedisError) -> LogError {
+    if source.to_string().contains("Function not found") {
+        return LogError::LibraryMissing { library: functions::LIBRARY, missing: functions::FENCE.to_owned() };
+    }
+    LogError::Redis { doing: "begin a connection to the log", source }
 }
 
 /// Whether the connection is no good after that: lost, or silent for too long.

@@ -18,6 +18,7 @@ mod reader;
 pub mod registry;
 pub mod status;
 mod value;
+mod wire;
 
 use std::sync::Arc;
 

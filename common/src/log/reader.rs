@@ -6,10 +6,11 @@ use std::time::Duration;
 use millrace_core::partition::Partition;
 use millrace_core::position::Position;
 use redis::aio::MultiplexedConnection;
-use redis::{Cmd, Value};
+use redis::{Cmd, RedisResult, Value};
 
 use super::error::{LogError, failed, unexpected};
 use super::link::spoils;
+use super::wire::{Token, Tokens, Wire};
 use super::{Log, value};
 
 /// How much longer than asked a blocking read may take before the connection counts as dead: Redis may overrun `BLOCK`.
@@ -38,20 +39,24 @@ pub struct Reader {
     key: String,
     /// Taken out while a call is under way: a call that is dropped takes its connection with it, and the next one
     /// makes another, so no answer is ever taken for that of a later call.
-    connection: Option<MultiplexedConnection>,
+    connection: Option<Connection>,
+}
+
+enum Connection {
+    Wire(Wire),
+    Driver(MultiplexedConnection),
 }
 
 impl Reader {
     /// Connects.
     pub async fn open(log: &Log, partition: Partition) -> Result<Self, LogError> {
-        let connection = Some(log.connect().await?);
+        let connection = Some(Connection::open(log).await?);
         Ok(Self { log: log.clone(), key: log.names().events(partition), connection })
     }
 
     /// At most `count` entries after `after`, in order; waits up to `block` for the first. None within it is no error.
     /// Safe to drop while it waits.
     pub async fn read(&mut self, after: Position, count: usize, block: Duration) -> Result<Vec<RawEntry>, LogError> {
-        const DOING: &str = "read the log";
         let mut command = redis::cmd("XREAD");
         command.arg("COUNT").arg(count);
         // To Redis, `BLOCK 0` means for ever.
@@ -59,63 +64,120 @@ impl Reader {
             command.arg("BLOCK").arg(u64::try_from(block.as_millis()).unwrap_or(u64::MAX));
         }
         command.arg("STREAMS").arg(&self.key).arg(after.to_string());
-        match self.ask(DOING, &command, block + MARGIN).await? {
-            Value::Nil => Ok(Vec::new()),
-            reply => only_stream(reply).and_then(raw_entries).ok_or_else(|| unexpected(DOING, &"no list of entries")),
-        }
+        self.entries("read the log", &command, block + MARGIN).await
     }
 
     /// At most `count` entries up to and with `before`, newest first: for rebuilding what lies before a position.
     pub async fn range_back(&mut self, before: Position, count: usize) -> Result<Vec<RawEntry>, LogError> {
-        const DOING: &str = "read the log backwards";
         let mut command = redis::cmd("XREVRANGE");
         command.arg(&self.key).arg(before.to_string()).arg("-").arg("COUNT").arg(count);
-        let reply = self.ask(DOING, &command, MARGIN).await?;
-        raw_entries(reply).ok_or_else(|| unexpected(DOING, &"no list of entries"))
+        self.entries("read the log backwards", &command, MARGIN).await
     }
 
     /// The oldest entry that has not been trimmed.
     pub async fn first_position(&mut self) -> Result<Option<Position>, LogError> {
         let mut command = redis::cmd("XRANGE");
         command.arg(&self.key).arg("-").arg("+").arg("COUNT").arg(1);
-        self.end(&command).await
+        Ok(self.entries("find the oldest entry", &command, MARGIN).await?.first().map(|entry| entry.position))
     }
 
     /// The newest entry.
     pub async fn last_position(&mut self) -> Result<Option<Position>, LogError> {
-        let mut command = redis::cmd("XREVRANGE");
-        command.arg(&self.key).arg("+").arg("-").arg("COUNT").arg(1);
-        self.end(&command).await
+        let newest = self.range_back(Position::new(u64::MAX, u64::MAX), 1).await?;
+        Ok(newest.first().map(|entry| entry.position))
     }
 
-    async fn end(&mut self, command: &Cmd) -> Result<Option<Position>, LogError> {
-        const DOING: &str = "find an end of the log";
-        let entries = raw_entries(self.ask(DOING, command, MARGIN).await?);
-        let entries = entries.ok_or_else(|| unexpected(DOING, &"no list of entries"))?;
-        Ok(entries.first().map(|entry| entry.position))
-    }
-
-    async fn ask(&mut self, doing: &'static str, command: &Cmd, timeout: Duration) -> Result<Value, LogError> {
+    async fn entries(
+        &mut self,
+        doing: &'static str,
+        command: &Cmd,
+        timeout: Duration,
+    ) -> Result<Vec<RawEntry>, LogError> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => self.log.connect().await?,
+            None => Connection::open(&self.log).await?,
         };
-        connection.set_response_timeout(timeout);
-        let answer: Result<Value, _> = command.query_async(&mut connection).await;
+        let answer = connection.entries(command, timeout).await;
         if !answer.as_ref().is_err_and(spoils) {
             self.connection = Some(connection);
         }
-        answer.map_err(failed(doing))
+        answer.map_err(failed(doing))?.ok_or_else(|| unexpected(doing, &"no list of entries"))
     }
 }
 
-/// The entries of the one stream that was asked for.
+impl Connection {
+    async fn open(log: &Log) -> Result<Self, LogError> {
+        match log.link_ref().connect_wire().await? {
+            Some(wire) => Ok(Self::Wire(wire)),
+            None => log.connect().await.map(Self::Driver),
+        }
+    }
+
+    /// The entries that the command answers, of the one stream that it names. None: an answer of another shape.
+    async fn entries(&mut self, command: &Cmd, timeout: Duration) -> RedisResult<Option<Vec<RawEntry>>> {
+        match self {
+            Self::Wire(wire) => wire.call(command, timeout).await.map(entries_from),
+            Self::Driver(connection) => {
+                connection.set_response_timeout(timeout);
+                let reply: Value = command.query_async(connection).await?;
+                Ok(if reply == Value::Nil { Some(Vec::new()) } else { only_stream(reply).and_then(raw_entries) })
+            }
+        }
+    }
+}
+
+/// `XREAD` answers nil or `[[key, entries]]`, `XRANGE` the entries alone.
+fn entries_from(mut tokens: Tokens<'_>) -> Option<Vec<RawEntry>> {
+    let Token::Array(count) = tokens.next()? else { return None };
+    let Some(count) = count.filter(|count| *count > 0) else { return Some(Vec::new()) };
+    let Token::Array(Some(2)) = tokens.next()? else { return None };
+    let Token::Bulk(Some(first)) = tokens.next()? else { return None };
+    let Token::Array(Some(length)) = tokens.next()? else { return None };
+    if let Some(position) = value::position_text(first) {
+        let mut entries = Vec::with_capacity(count);
+        entries.push(RawEntry { position, fields: fields_from(&mut tokens, length)? });
+        for _ in 1..count {
+            entries.push(entry_from(&mut tokens)?);
+        }
+        return Some(entries);
+    }
+    (0..length).map(|_| entry_from(&mut tokens)).collect()
+}
+
+fn entry_from(tokens: &mut Tokens<'_>) -> Option<RawEntry> {
+    let Token::Array(Some(2)) = tokens.next()? else { return None };
+    let Token::Bulk(Some(id)) = tokens.next()? else { return None };
+    let Token::Array(Some(length)) = tokens.next()? else { return None };
+    Some(RawEntry { position: value::position_text(id)?, fields: fields_from(tokens, length)? })
+}
+
+fn fields_from(tokens: &mut Tokens<'_>, length: usize) -> Option<Result<Vec<(String, String)>, NotText>> {
+    let mut fields = Vec::with_capacity(length / 2);
+    let mut damaged = false;
+    for _ in 0..length / 2 {
+        let (Token::Bulk(Some(name)), Token::Bulk(Some(value))) = (tokens.next()?, tokens.next()?) else { return None };
+        fields.push((owned(name.to_vec(), &mut damaged), owned(value.to_vec(), &mut damaged)));
+    }
+    Some(if damaged { Err(NotText { lossy: fields }) } else { Ok(fields) })
+}
+
+/// The entries in the driver's answer to `XREAD`, or that of `XRANGE` as it is.
 fn only_stream(reply: Value) -> Option<Value> {
-    value::array(reply)?.into_iter().next_back().and_then(|last| match last {
-        // RESP2 answers [[key, entries]], RESP3 {key: entries}.
-        Value::Array(mut pair) if pair.len() == 2 && matches!(pair.first(), Some(Value::BulkString(_))) => pair.pop(),
-        entries => Some(entries),
-    })
+    let pair = match &reply {
+        // RESP3 answers {key: entries}.
+        Value::Map(pairs) => return pairs.first().map(|(_, entries)| entries.clone()),
+        Value::Array(items) => items.first(),
+        _ => return None,
+    };
+    let is_stream = matches!(pair, Some(Value::Array(pair))
+        if matches!(pair.as_slice(), [name, Value::Array(_)] if value::position(name).is_none()));
+    if !is_stream {
+        return Some(reply);
+    }
+    match value::array(reply)?.pop()? {
+        Value::Array(mut pair) => pair.pop(),
+        _ => None,
+    }
 }
 
 /// A list of entries, taken apart without copying their text.
@@ -155,13 +217,24 @@ mod tests {
     }
 
     #[test]
-    fn both_protocols_are_understood() {
-        let entries = || Value::Array(vec![Value::Array(vec![text(b"1-2"), Value::Array(vec![text(b"a"), text(b"b")])])]);
+    fn all_shapes_of_an_answer_are_understood() {
+        let entries =
+            || Value::Array(vec![Value::Array(vec![text(b"1-2"), Value::Array(vec![text(b"a"), text(b"b")])])]);
         let wanted = vec![RawEntry { position: Position::new(1, 2), fields: Ok(vec![("a".into(), "b".into())]) }];
         let two = Value::Array(vec![Value::Array(vec![text(b"key"), entries()])]);
         let three = Value::Map(vec![(text(b"key"), entries())]);
-        assert_eq!(only_stream(two).and_then(raw_entries), Some(wanted.clone()));
-        assert_eq!(only_stream(three).and_then(raw_entries), Some(wanted));
+        for reply in [two, three, entries()] {
+            assert_eq!(only_stream(reply).and_then(raw_entries), Some(wanted.clone()));
+        }
+        let range = b"*1\r\n*2\r\n$3\r\n1-2\r\n*2\r\n$1\r\na\r\n$1\r\nb\r\n";
+        let read = [b"*1\r\n*2\r\n$3\r\nkey\r\n", &range[..]].concat();
+        for answer in [&range[..], &read] {
+            assert_eq!(entries_from(Tokens::new(answer)), Some(wanted.clone()));
+        }
+        for nothing in [&b"*-1\r\n"[..], b"*0\r\n"] {
+            assert_eq!(entries_from(Tokens::new(nothing)), Some(Vec::new()));
+        }
+        assert_eq!(entries_from(Tokens::new(b"+OK\r\n")), None);
     }
 
     #[test]

@@ -90,11 +90,7 @@ pub async fn in_force(log: &Log, partition: Partition) -> Result<Vec<InForce>, L
     let wrong = || unexpected(DOING, &"a row of another shape");
     let row = |(version, row): (String, String)| {
         let (position, engine) = row.split_once(' ')?;
-        Some(InForce {
-            position: position.parse().ok()?,
-            version: version.parse().ok()?,
-            engine: engine.parse().ok()?,
-        })
+        Some(InForce { position: position.parse().ok()?, version: version.parse().ok()?, engine: engine.parse().ok()? })
     };
     let rows = fields_of(reply).ok_or_else(wrong)?.into_iter().map(row);
     let mut rows = rows.collect::<Option<Vec<InForce>>>().ok_or_else(wrong)?;

@@ -40,6 +40,11 @@ pub(super) fn position(value: &Value) -> Option<Position> {
         Value::SimpleString(text) => text.as_bytes(),
         _ => return None,
     };
+    position_text(bytes)
+}
+
+/// A stream id as bytes.
+pub(super) fn position_text(bytes: &[u8]) -> Option<Position> {
     let dash = bytes.iter().position(|byte| *byte == b'-')?;
     Some(Position { ms: digits(&bytes[..dash])?, seq: digits(&bytes[dash + 1..])? })
 }

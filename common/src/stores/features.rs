@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::log::functions;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::{Client, Cmd, Pipeline, RedisError, RedisResult, Value};
+use redis::{Cmd, Pipeline, RedisError, RedisResult, Value};
 
 /// Keys per pipeline of puts: bounds what one reply holds up.
 const PUTS_PER_PIPELINE: usize = 1_000;
@@ -56,7 +56,7 @@ pub enum PutOutcome {
 impl FeatureStore {
     /// Connects `connections` times; each call has `timeout` to answer.
     pub async fn connect(url: &str, connections: usize, timeout: Duration) -> Result<Self, FeatureStoreError> {
-        let client = Client::open(url).map_err(FeatureStoreError::Away)?;
+        let client = crate::log::client(url).map_err(FeatureStoreError::Away)?;
         let config = ConnectionManagerConfig::new()
             .set_connection_timeout(Some(Duration::from_secs(2)))
             .set_response_timeout(Some(timeout))
@@ -71,6 +71,9 @@ impl FeatureStore {
 
     /// Reads exact fields of many hashes in one round trip; answers stand in the order asked.
     pub async fn read(&self, reads: &[(String, Vec<String>)]) -> Result<Vec<Vec<Option<Vec<u8>>>>, FeatureStoreError> {
+        if reads.is_empty() {
+            return Ok(Vec::new());
+        }
         let mut pipeline = Pipeline::with_capacity(reads.len());
         for (key, fields) in reads {
             pipeline.add_command(redis::cmd("HMGET").arg(key).arg(fields).take());

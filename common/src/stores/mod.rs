@@ -1,4 +1,5 @@
 //! The stores that hold what is computed: one file each.
 
+pub mod clickhouse;
 pub mod features;
 pub mod profiles;

@@ -75,6 +75,12 @@ impl ProfileStore {
         Ok(Self { client, database, timeout, bulk: std::sync::Arc::default() })
     }
 
+    /// Writes as to a server before 8.0, whatever the server is.
+    pub fn with_update_command(mut self) -> Self {
+        self.bulk = std::sync::Arc::new(OnceCell::new_with(Some(false)));
+        self
+    }
+
     /// Whether it answers.
     pub async fn ping(&self) -> Result<(), ProfileError> {
         self.within(self.database.run_command(doc! { "ping": 1 })).await.map(|_| ())

@@ -33,8 +33,23 @@ impl Owned {
         self.partition
     }
 
+    /// The log that it is a partition of.
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// For which group.
+    pub fn group(&self) -> Group {
+        self.group
+    }
+
+    /// The right to move its cursors.
+    pub fn token(&self) -> &Token {
+        &self.token
+    }
+
     /// Cancelled once the lease is lost.
-    pub(super) fn lost(&self) -> &CancellationToken {
+    pub fn lost(&self) -> &CancellationToken {
         &self.lost
     }
 

@@ -130,7 +130,7 @@ impl Turn<'_> {
     async fn step<S: Sink>(&mut self, sink: &mut S, stop: &CancellationToken) -> Result<Outcome, TurnError> {
         let fence = SinkFence { owned: self.owned, sink: sink.name() };
         if self.place.is_none() {
-            let cursor = self.cursor(sink.name()).await?;
+            let cursor = stored_cursor(self.owned, sink.name()).await?;
             sink.begin(&cursor, &fence).await?;
             let Owned { log, partition, group, .. } = self.owned;
             let place = Place::open(log, self.cache, *partition, *group, sink.name(), cursor.position).await?;
@@ -156,12 +156,6 @@ impl Turn<'_> {
         let outcome = self.advance(sink.name(), late).await?;
         metrics::histogram!("millrace_batch_commit_seconds", "sink" => sink.name()).record(started.elapsed().as_secs_f64());
         Ok(outcome)
-    }
-
-    async fn cursor(&self, sink: &str) -> Result<SinkCursor, TurnError> {
-        let Owned { log, partition, group, .. } = self.owned;
-        let cursors = cursor::positions(log, *partition, *group).await.map_err(StepError::from)?;
-        Ok(cursors.get(sink).cloned().unwrap_or_default())
     }
 
     async fn advance(&mut self, sink: &'static str, more_dead: Vec<crate::log::DeadLetter>) -> Result<Outcome, TurnError> {
@@ -213,6 +207,11 @@ enum TurnError {
     Sink(#[from] SinkError),
     #[error(transparent)]
     Step(#[from] StepError),
+}
+
+async fn stored_cursor(owned: &Owned, sink: &str) -> Result<SinkCursor, StepError> {
+    let cursors = cursor::positions(&owned.log, owned.partition, owned.group).await?;
+    Ok(cursors.get(sink).cloned().unwrap_or_default())
 }
 
 /// The batch is durable; only the cursor's answer is missing. Committing it again is harmless.

@@ -132,7 +132,7 @@ impl Place {
         }
         self.definitions = self.cache.get(control.version).await?;
         self.version = control.version;
-        tracing::info!(partition = self.partition.0, sink = self.sink, version = control.version, "definitions in force");
+        tracing::debug!(partition = self.partition.0, sink = self.sink, version = control.version, "definitions in force");
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! A real Redis for the log's tests: one per test binary, ended with the last test that uses it. Tests that fill,
-//! configure or kill it start one of their own. `redis-server` must be on the PATH.
-#![allow(dead_code, reason = "each test binary uses its own part")]
+//! configure or kill it start one of their own. The log needs none of the other stores, so no whole stack is started.
+#![allow(dead_code, clippy::unwrap_used, reason = "each test binary uses its own part, and a test may panic")]
 
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
@@ -21,12 +21,11 @@ pub struct Redis {
 impl Redis {
     /// Starts one on a free port, with its data in a folder that goes with it.
     pub fn start() -> Self {
-        let dir = tempfile::tempdir().unwrap();
         for _ in 0..10 {
+            let dir = tempfile::tempdir().unwrap();
             let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-            let mut redis = Self { child: spawn(port, dir.path()), port, dir: tempfile::tempdir().unwrap() };
+            let mut redis = Self { child: spawn(port, dir.path()), port, dir };
             if redis.wait_until_ready() {
-                redis.dir = dir;
                 return redis;
             }
         }
@@ -78,13 +77,14 @@ impl Drop for Redis {
 }
 
 fn spawn(port: u16, dir: &std::path::Path) -> Child {
-    Command::new("redis-server")
+    let (program, _) = millrace_devstack::tools::redis::server().unwrap();
+    Command::new(program)
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"])
         .args(["--appendfsync", "always", "--dir"])
         .arg(dir)
         .stdout(Stdio::null())
         .spawn()
-        .expect("redis-server is needed for this test")
+        .unwrap()
 }
 
 /// The Redis that all tests of this binary share.

@@ -110,7 +110,7 @@ impl Checker {
             let mut key = Vec::new();
             for (field, kind) in fields.into_iter().zip(kinds) {
                 self.name(line, "key field", &field);
-                if RESERVED.contains(&field.as_str()) {
+                if RESERVED.contains(&field.as_str()) || crate::sql::COLUMNS.contains(&field.as_str()) {
                     self.error(line, format!("key field `{field}` is a reserved name of events"));
                 }
                 match kind.as_str() {
@@ -143,6 +143,9 @@ impl Checker {
         for (name, spanned) in &file.events {
             let line = spanned.referenced.line();
             self.name(line, "event", name);
+            if crate::sql::TABLES.contains(&name.as_str()) {
+                self.error(line, format!("event `{name}` cannot be called like a table of ours in ClickHouse"));
+            }
             let EventSource { partition_by, entities: names, schema, description } = &spanned.value;
             let mut indices: Vec<usize> = Vec::new();
             for entity in std::iter::once(partition_by).chain(names) {

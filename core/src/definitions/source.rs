@@ -17,6 +17,12 @@ pub struct DefinitionsSource {
 }
 
 impl DefinitionsSource {
+    /// The JSON Schema of that event type's properties, if it has one.
+    pub fn schema_of(&self, event: &str) -> Option<&serde_json::Value> {
+        let file = serde_saphyr::from_str::<File>(&self.yaml).ok()?;
+        self.schemas.get(file.events.get(event)?.value.schema.as_ref()?)
+    }
+
     /// The schema files that a definitions text names, so that they can be read. A text that cannot be parsed names
     /// none: compiling it says why.
     pub fn schema_paths(yaml: &str) -> Vec<String> {

@@ -7,6 +7,7 @@ pub mod chdb;
 pub mod chdb_http;
 pub(crate) mod command;
 pub mod mongodb;
+pub mod python;
 pub mod redis;
 
 use std::fs::{self, File};

@@ -7,15 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::error::DevstackError;
-use crate::tools::command::{apt_install, on_path, run};
-use crate::tools::{cached, say};
+use crate::tools::command::{on_path, run};
+use crate::tools::{cached, python, say};
 
 /// SecantusDB's version on PyPI.
 pub const SECANTUS_VERSION: &str = "0.7.0b3";
-
-/// Pythons for which SecantusDB has wheels, the plain name first.
-const PYTHONS: [&str; 5] = ["python3", "python3.12", "python3.11", "python3.13", "python3.10"];
-const MINORS: std::ops::RangeInclusive<u32> = 10..=13;
 
 /// A program that serves MongoDB's protocol.
 #[derive(Debug, Clone)]
@@ -61,42 +57,9 @@ fn configuration(folder: &Path) -> PathBuf {
     folder.join("empty.toml")
 }
 
-/// A virtualenv knows its own path, so it is made where it stays.
 fn fetch(folder: &Path) -> Result<(), DevstackError> {
     say(&format!("fetching SecantusDB {SECANTUS_VERSION} (60 MB)"));
-    let python = python()?;
-    if make_venv(&python, folder).is_err() {
-        apt_install("python3-venv", "python3-venv")?;
-        make_venv(&python, folder)?;
-    }
-    let mut pip = Command::new(folder.join("bin/python3"));
-    pip.args(["-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"]);
-    run(pip.arg(format!("secantusdb=={SECANTUS_VERSION}")))?;
+    python::install(folder, &[format!("secantusdb=={SECANTUS_VERSION}")])?;
     let configuration = configuration(folder);
     std::fs::write(&configuration, "").map_err(DevstackError::file(configuration))
-}
-
-fn make_venv(python: &Path, folder: &Path) -> Result<String, DevstackError> {
-    run(Command::new(python).args(["-m", "venv", "--clear"]).arg(folder))
-}
-
-fn python() -> Result<PathBuf, DevstackError> {
-    let find = || PYTHONS.iter().find_map(|name| interpreter(name));
-    if let Some(python) = find() {
-        return Ok(python);
-    }
-    apt_install("python3", "python3-venv")?;
-    find().ok_or_else(|| DevstackError::Missing {
-        tool: "Python 3.10 to 3.13",
-        advice: "install one of them, or mongod, or set MONGODB_URL".to_owned(),
-    })
-}
-
-/// The interpreter itself: a name on PATH may be a shim that has nothing behind it, or changes with the folder.
-fn interpreter(name: &str) -> Option<PathBuf> {
-    let question = "import sys; print(sys.version_info[0], sys.version_info[1], sys.executable)";
-    let answer = run(Command::new(on_path(name)?).args(["-c", question])).ok()?;
-    let mut words = answer.trim().splitn(3, ' ');
-    let (major, minor) = (words.next()?, words.next()?.parse().ok()?);
-    (major == "3" && MINORS.contains(&minor)).then(|| words.next().map(PathBuf::from))?
 }

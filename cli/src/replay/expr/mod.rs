@@ -54,9 +54,8 @@ pub enum Function {
     Time,
 }
 
-/// The operators.
+/// The operators; their names say what they do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "their names say it")]
 pub enum Op {
     Or,
     And,
@@ -88,7 +87,9 @@ impl<C> Expr<C> {
             Self::Call(function, inputs) => {
                 Expr::Call(function, inputs.into_iter().map(|input| input.bind(place)).collect::<Result<_, E>>()?)
             }
-            Self::Binary(op, left, right) => Expr::Binary(op, Box::new(left.bind(place)?), Box::new(right.bind(place)?)),
+            Self::Binary(op, left, right) => {
+                Expr::Binary(op, Box::new(left.bind(place)?), Box::new(right.bind(place)?))
+            }
             Self::Not(inner) => Expr::Not(Box::new(inner.bind(place)?)),
         })
     }

@@ -122,7 +122,8 @@ async fn an_answer_without_indexes_leaves_the_batch_in_doubt() {
 async fn rejected_events_are_counted_and_the_rest_goes_on() {
     let (sent, tally, _) = replay(
         |_, events| {
-            let body = json!({"accepted": events.len() - 1, "rejected": [{"index": 0, "field": "time", "error": "no"}]});
+            let body =
+                json!({"accepted": events.len() - 1, "rejected": [{"index": 0, "field": "time", "error": "no"}]});
             (StatusCode::ACCEPTED, Json(body)).into_response()
         },
         10,

@@ -12,7 +12,7 @@ pub fn root() -> PathBuf {
 }
 
 /// Runs a command in the foreground; anything but success is an error.
-pub fn run(command: &mut Command) -> anyhow::Result<()> {
+pub fn exec(command: &mut Command) -> anyhow::Result<()> {
     let text = describe(command);
     eprintln!("xtask: {text}");
     let started = Instant::now();

@@ -1,0 +1,160 @@
+//! What can go wrong with ClickHouse, and what follows: wait, or look for the row at fault.
+
+use std::time::Duration;
+
+use ::clickhouse::error::Error as DriverError;
+
+/// Why ClickHouse did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ClickHouseError {
+    /// The URL is none of ClickHouse's HTTP interface.
+    #[error("failed to read the ClickHouse URL: {0}")]
+    Url(&'static str),
+    /// Not reached, or the connection broke.
+    #[error("failed to reach ClickHouse: {0}")]
+    Away(String),
+    /// Reached, perhaps, but not in time.
+    #[error("ClickHouse did not answer within {0:?}")]
+    Late(Duration),
+    /// It answered with an error.
+    #[error("ClickHouse refused: {message}")]
+    Refused {
+        /// Its number.
+        code: u32,
+        /// What it said.
+        message: String,
+    },
+    /// It answered something that no version of ours asks for.
+    #[error("unexpected answer of ClickHouse: {0}")]
+    Unexpected(String),
+    /// A migration that was applied has changed since.
+    #[error("migration {0} was applied with another content; add a new one instead of editing it")]
+    Edited(String),
+    /// Definitions of that number were applied with another content: the database belongs to another log.
+    #[error("definitions {0} are in ClickHouse already, with another content; is this another log's database?")]
+    OtherDefinitions(u32),
+}
+
+/// What an error means for the rows that were sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing: the server is away, slow, full or not set up. Whether they arrived is not known.
+    Store,
+    /// A row is wrong; it will be wrong again.
+    Row,
+    /// A row may be wrong, or the server is.
+    Unclear,
+}
+
+/// Errors about values: no retry cures them. (Numbers as in ClickHouse's `ErrorCodes.cpp`.)
+const ROW_CODES: [u32; 28] = [
+    6,   // CANNOT_PARSE_TEXT
+    25,  // CANNOT_PARSE_ESCAPE_SEQUENCE
+    26,  // CANNOT_PARSE_QUOTED_STRING
+    27,  // CANNOT_PARSE_INPUT_ASSERTION_FAILED
+    32,  // ATTEMPT_TO_READ_AFTER_EOF
+    33,  // CANNOT_READ_ALL_DATA
+    36,  // BAD_ARGUMENTS
+    38,  // CANNOT_PARSE_DATE
+    41,  // CANNOT_PARSE_DATETIME
+    43,  // ILLEGAL_TYPE_OF_ARGUMENT
+    44,  // ILLEGAL_COLUMN
+    53,  // TYPE_MISMATCH
+    69,  // ARGUMENT_OUT_OF_BOUND
+    70,  // CANNOT_CONVERT_TYPE
+    72,  // CANNOT_PARSE_NUMBER
+    117, // INCORRECT_DATA
+    128, // TOO_LARGE_ARRAY_SIZE
+    131, // TOO_LARGE_STRING_SIZE
+    153, // ILLEGAL_DIVISION
+    190, // SIZES_OF_ARRAYS_DONT_MATCH
+    306, // TOO_DEEP_RECURSION
+    321, // VALUE_IS_OUT_OF_RANGE_OF_DATA_TYPE
+    349, // CANNOT_INSERT_NULL_IN_ORDINARY_COLUMN
+    395, // FUNCTION_THROW_IF_VALUE_IS_NON_ZERO
+    407, // DECIMAL_OVERFLOW
+    469, // VIOLATED_CONSTRAINT
+    634, // CANNOT_PARSE_IPV4 and its like by format
+    675, // CANNOT_PARSE_IPV4
+];
+
+/// Errors of a server that is starting, busy, full, read-only, or not set up for us: the same rows may go through
+/// later, so they are kept. The first line is the one that ClickHouse's own Kafka sink retries.
+const STORE_CODES: [u32; 50] = [
+    3, 107, 159, 164, 202, 203, 209, 210, 241, 242, 252, 285, 319, 425, 999, //
+    8, 10, 16, 20, 47, 48, 57, 60, 62, 81, 82, 115, // our tables, columns or settings are not there
+    74, 75, 76, 77, 95, 173, 198, 212, 218, 225, 236, 243, 244, 290, 305, 394, 439, // disk, network, memory, threads
+    192, 193, 194, 497, 516, 735, // who may do what; told to stop
+];
+
+impl ClickHouseError {
+    /// What it means for rows that were sent.
+    pub fn fault(&self) -> Fault {
+        match self {
+            // One block across too many months: fewer rows at a time cure it.
+            Self::Refused { code: 252, message } if message.contains("Too many partitions for single INSERT") => Fault::Row,
+            Self::Refused { code, .. } if ROW_CODES.contains(code) => Fault::Row,
+            Self::Refused { code, .. } if !STORE_CODES.contains(code) && *code < 999 => Fault::Unclear,
+            _ => Fault::Store,
+        }
+    }
+}
+
+impl From<DriverError> for ClickHouseError {
+    fn from(error: DriverError) -> Self {
+        match error {
+            DriverError::TimedOut => Self::Late(Duration::ZERO),
+            DriverError::BadResponse(message) => match code_of(&message) {
+                Some(code) => Self::Refused { code, message: first_line(&message) },
+                None => Self::Away(first_line(&message)),
+            },
+            DriverError::Network(_) => Self::Away(chain(&error)),
+            other => Self::Unexpected(chain(&other)),
+        }
+    }
+}
+
+/// The number in `Code: 60. DB::Exception: …`.
+fn code_of(message: &str) -> Option<u32> {
+    let (_, rest) = message.split_once("Code: ")?;
+    rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
+fn first_line(message: &str) -> String {
+    message.lines().next().unwrap_or_default().chars().take(1_000).collect()
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault(message: &str) -> Fault {
+        ClickHouseError::from(DriverError::BadResponse(message.into())).fault()
+    }
+
+    #[test]
+    fn a_wrong_row_is_told_from_a_server_in_trouble() {
+        assert_eq!(fault("Code: 117. DB::Exception: Cannot parse JSON object"), Fault::Row);
+        assert_eq!(fault("Code: 469. DB::Exception: Constraint"), Fault::Row);
+        assert_eq!(fault("Code: 241. DB::Exception: Memory limit exceeded"), Fault::Store);
+        assert_eq!(fault("Code: 60. DB::Exception: Unknown table"), Fault::Store);
+        assert_eq!(fault("Code: 252. DB::Exception: Too many parts (3000)"), Fault::Store);
+        assert_eq!(fault("Code: 252. DB::Exception: Too many partitions for single INSERT block"), Fault::Row);
+        assert_eq!(fault("Code: 777. DB::Exception: new in some version"), Fault::Unclear);
+        assert_eq!(fault("502 Bad Gateway"), Fault::Store);
+        assert_eq!(ClickHouseError::Late(Duration::ZERO).fault(), Fault::Store);
+    }
+}

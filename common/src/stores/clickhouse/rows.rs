@@ -1,0 +1,152 @@
+//! The form of a row of `events`: RowBinary, written straight from the event, every value ours and none the server's.
+
+use millrace_core::definitions::Definitions;
+use millrace_core::event::{Event, EventId};
+use millrace_core::key::{KeyText, KeyType};
+use millrace_core::partition::Partition;
+use millrace_core::position::Position;
+use millrace_core::sql::{self, KeyColumn};
+use xxhash_rust::xxh3::xxh3_64;
+
+const DAY_MS: i64 = 86_400_000;
+
+/// How events become rows under some definitions.
+pub struct Layout {
+    insert: String,
+    columns: Vec<(KeyColumn, String)>,
+    /// By event type: name, partitioning entity, entities it carries.
+    types: Vec<(String, String, Vec<usize>)>,
+}
+
+/// Rows ready to be sent.
+#[derive(Clone, Debug, Default)]
+pub struct Rows {
+    body: Vec<u8>,
+    count: u64,
+    days: Vec<i32>,
+}
+
+impl Layout {
+    /// The layout that `apply` gave the table for these definitions.
+    pub fn new(definitions: &Definitions) -> Self {
+        let entity = |index: usize| definitions.entities[index].name.clone();
+        let columns: Vec<_> = sql::key_columns(definitions).into_iter().map(|c| (c.clone(), entity(c.entity))).collect();
+        let names: Vec<String> = sql::COLUMNS.iter().copied().chain(columns.iter().map(|(c, _)| c.name.as_str())).map(sql::quote_name).collect();
+        let types = definitions.events.iter().map(|e| (e.name.clone(), entity(e.partition_by), e.entities.clone()));
+        Self {
+            insert: format!("INSERT INTO events ({}) FORMAT RowBinary", names.join(", ")),
+            columns,
+            types: types.collect(),
+        }
+    }
+
+    pub(super) fn insert(&self) -> &str {
+        &self.insert
+    }
+
+    /// Adds an event's row. Its type is one of the definitions': others never get this far.
+    pub fn push(&self, rows: &mut Rows, partition: Partition, position: Position, event: &Event) {
+        let known = self.types.iter().find(|(name, ..)| *name == event.event_type);
+        let partition_key = known.and_then(|(_, entity, _)| event.key(entity)).unwrap_or_else(|| event.partition_key());
+        let feature_time = event.feature_time(position);
+        let body = &mut rows.body;
+        text(body, &event.event_type);
+        text(body, &event.source);
+        text(body, event.id.as_str());
+        text(body, partition_key.as_str());
+        for time in [event.event_time(position), feature_time, position.stream_time()] {
+            body.extend_from_slice(&time.to_le_bytes());
+        }
+        body.extend_from_slice(&partition.0.to_le_bytes());
+        body.extend_from_slice(&position.ms.to_le_bytes());
+        body.extend_from_slice(&position.seq.to_le_bytes());
+        body.push(u8::from(matches!(event.id, EventId::Given(_))));
+        text(body, event.traceparent.as_deref().unwrap_or_default());
+        text(body, &event.properties);
+        for (column, entity) in &self.columns {
+            // A key that its type does not declare is nobody's input online, so it is none here.
+            let carried = known.is_some_and(|(.., entities)| entities.contains(&column.entity));
+            key_part(body, column, event.key(entity).filter(|_| carried));
+        }
+        rows.count += 1;
+        let day = i32::try_from(feature_time.div_euclid(DAY_MS)).unwrap_or_default();
+        if rows.days.last() != Some(&day) && !rows.days.contains(&day) {
+            rows.days.push(day);
+        }
+    }
+}
+
+impl Rows {
+    /// How many.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// How large, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.body.len()
+    }
+
+    /// Days of feature time that they touch, since the epoch.
+    pub fn days(&self) -> &[i32] {
+        &self.days
+    }
+
+    /// A hash of everything they say.
+    pub fn hash(&self) -> u64 {
+        xxh3_64(&self.body)
+    }
+
+    pub(super) fn into_body(self) -> Vec<u8> {
+        self.body
+    }
+}
+
+/// A string: its length as a varint, its bytes.
+pub(super) fn text(body: &mut Vec<u8>, text: &str) {
+    let mut length = text.len();
+    while length >= 0x80 {
+        body.push((length & 0x7f) as u8 | 0x80);
+        length >>= 7;
+    }
+    body.push(length as u8);
+    body.extend_from_slice(text.as_bytes());
+}
+
+/// One part of a key as its nullable column holds it.
+fn key_part(body: &mut Vec<u8>, column: &KeyColumn, key: Option<&KeyText>) {
+    let Some(key) = key else { return body.push(1) };
+    let plain = !key.as_str().contains([',', '%']);
+    let decoded;
+    let part = if plain && column.part == 0 {
+        key.as_str()
+    } else {
+        decoded = key.parts().into_iter().nth(column.part).unwrap_or_default();
+        &decoded
+    };
+    match (column.kind, part.parse::<i64>()) {
+        (KeyType::String, _) => {
+            body.push(0);
+            text(body, part);
+        }
+        (KeyType::Int64, Ok(number)) => {
+            body.push(0);
+            body.extend_from_slice(&number.to_le_bytes());
+        }
+        // Judged canonical before it came here.
+        (KeyType::Int64, Err(_)) => body.push(1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_length_is_a_varint() {
+        let mut body = Vec::new();
+        text(&mut body, &"a".repeat(300));
+        assert_eq!(body[..3], [0xac, 0x02, b'a']);
+        assert_eq!(body.len(), 302);
+    }
+}

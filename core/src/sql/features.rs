@@ -1,0 +1,256 @@
+//! The SELECT that computes features of a view for some keys at an instant, from `events`: the same fold that the
+//! slots are, over all rows at once.
+//!
+//! One row per key that has an entry: the parts of its key, `newest`, and each feature as text that `decode` reads.
+
+use crate::definitions::{Aggregation, Definitions, Feature, InputSource, Slots, ValueType, View, Window};
+use crate::key::{KeyText, KeyType};
+use crate::partition::Partition;
+use crate::position::Position;
+
+use super::{Param, SqlQuery, inputs, quote_name};
+
+/// Where an entry stands among all others, the order of `first`, `last` and `last_n`.
+const STAMP: &str = "feature_ms, event_id, stream_ms, stream_seq, `partition`";
+
+/// Which entries of one partition count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// The partition.
+    pub partition: Partition,
+    /// Only what lies after this position.
+    pub after: Position,
+    /// Only what lies before it or at it.
+    pub upto: Position,
+}
+
+/// Which values are wanted, at which instant, from which entries.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Scope<'a> {
+    /// Indices of the view's features.
+    pub wanted: &'a [usize],
+    /// The instant, epoch ms.
+    pub t: i64,
+    /// Leaves out entries that count from after `t`: the past as it was, in event time. Without it, `t` must not lie
+    /// before a key's `newest`.
+    pub point_in_time: bool,
+    /// Leaves out what the log took after this time, epoch ms.
+    pub known_at: Option<i64>,
+    /// Only these ranges of positions; partitions that are not named do not count.
+    pub known: Option<&'a [Known]>,
+    /// Leaves out what that sink of the group `online` has left out of this view.
+    pub without_dead_letters_of: Option<&'a str>,
+}
+
+/// The query for these keys, which are canonical keys of the view's entity.
+pub fn features(definitions: &Definitions, view: &View, keys: &[KeyText], scope: &Scope<'_>) -> SqlQuery {
+    let mut builder = Builder { definitions, view, scope, params: vec![("t".to_owned(), Param::Int(scope.t))] };
+    let entries = builder.entries(keys);
+    let entries = builder.sessions(entries);
+    let values: Vec<String> = scope.wanted.iter().map(|index| builder.value(&view.features[*index])).collect();
+    let parts = builder.parts();
+    let key: Vec<String> = parts.iter().map(|part| format!("toString({part})")).collect();
+    let text = format!(
+        "SELECT [{}] AS key_parts, max(feature_ms) AS newest, CAST([{}], 'Array(Nullable(String))') AS features\n\
+         FROM ({entries})\nGROUP BY {}\nSETTINGS do_not_merge_across_partitions_select_final = 1",
+        key.join(", "),
+        values.join(",\n"),
+        parts.join(", "),
+    );
+    SqlQuery { text, params: builder.params }
+}
+
+struct Builder<'a> {
+    definitions: &'a Definitions,
+    view: &'a View,
+    scope: &'a Scope<'a>,
+    params: Vec<(String, Param)>,
+}
+
+impl Builder<'_> {
+    fn param(&mut self, name: &str, value: Param) {
+        self.params.push((name.to_owned(), value));
+    }
+
+    /// The columns that make up the key in the inner query.
+    fn parts(&self) -> Vec<String> {
+        (0..self.definitions.entities[self.view.entity].key.len()).map(|part| format!("key_{part}")).collect()
+    }
+
+    /// One row per entry of the keys: key, stamp, inputs.
+    fn entries(&mut self, keys: &[KeyText]) -> String {
+        let entity = &self.definitions.entities[self.view.entity];
+        let mut columns: Vec<String> = Vec::new();
+        for (part, (name, _)) in entity.key.iter().enumerate() {
+            columns.push(format!("assumeNotNull({}) AS key_{part}", quote_name(name)));
+        }
+        columns.push(format!("toUnixTimestamp64Milli(feature_time) AS feature_ms, {}", &STAMP["feature_ms, ".len()..]));
+        for (index, (source, kind)) in self.view.inputs.iter().enumerate() {
+            let value = inputs::input(self.definitions, source, kind);
+            if self.counts_only_presence(index) {
+                columns.push(format!("if({}, '', NULL) AS input_{index}", inputs::presence(source, &value)));
+            } else if self.is_read(index) {
+                columns.push(format!("{value} AS input_{index}"));
+            }
+        }
+        let conditions = self.conditions(keys).join("\n  AND ");
+        format!("SELECT {}\nFROM events FINAL\nWHERE {conditions}", columns.join(",\n  "))
+    }
+
+    fn conditions(&mut self, keys: &[KeyText]) -> Vec<String> {
+        let types = self.view.from.iter().map(|index| self.definitions.events[*index].name.clone()).collect();
+        self.param("types", Param::Texts(types));
+        let mut conditions = vec!["`type` IN {types:Array(String)}".to_owned()];
+        if self.view.slots == Slots::Known {
+            // Rows lie by this column.
+            conditions.push("partition_key IN {keys:Array(String)}".to_owned());
+            self.param("keys", Param::Texts(keys.iter().map(KeyText::to_string).collect()));
+        }
+        conditions.push(self.key_condition(keys));
+        if self.scope.point_in_time {
+            conditions.push("toUnixTimestamp64Milli(feature_time) <= {t:Int64}".to_owned());
+        }
+        if let Some(known_at) = self.scope.known_at {
+            conditions.push("toInt64(stream_ms) <= {known_at:Int64}".to_owned());
+            self.param("known_at", Param::Int(known_at));
+        }
+        if let Some(known) = self.scope.known {
+            conditions.push(self.known_condition(known));
+        }
+        if let Some(sink) = self.scope.without_dead_letters_of {
+            conditions.push(
+                "(`partition`, stream_ms, stream_seq) NOT IN (SELECT `partition`, stream_ms, stream_seq FROM dead_letters \
+                 WHERE `group` = 'online' AND `sink` = {sink:String} AND `view` IN ('', {view:String}))"
+                    .to_owned(),
+            );
+            self.param("sink", Param::Text(sink.to_owned()));
+            self.param("view", Param::Text(self.view.id()));
+        }
+        conditions
+    }
+
+    fn key_condition(&mut self, keys: &[KeyText]) -> String {
+        let entity = &self.definitions.entities[self.view.entity];
+        let parts: Vec<Vec<String>> = keys.iter().map(KeyText::parts).collect();
+        let mut columns = Vec::new();
+        let mut arrays = Vec::new();
+        for (index, (name, kind)) in entity.key.iter().enumerate() {
+            let texts = parts.iter().map(|parts| parts.get(index).cloned().unwrap_or_default());
+            let (element, value) = match kind {
+                KeyType::Int64 => ("Int64", Param::Ints(texts.map(|text| text.parse().unwrap_or_default()).collect())),
+                KeyType::String => ("String", Param::Texts(texts.collect())),
+            };
+            columns.push(quote_name(name));
+            arrays.push(format!("{{key_{index}:Array({element})}}"));
+            self.params.push((format!("key_{index}"), value));
+        }
+        match (columns.as_slice(), arrays.as_slice()) {
+            ([column], [array]) => format!("{column} IN {array}"),
+            _ => {
+                let present: Vec<String> = columns.iter().map(|column| format!("isNotNull({column})")).collect();
+                let values: Vec<String> = columns.iter().map(|column| format!("assumeNotNull({column})")).collect();
+                let keys = format!("SELECT arrayJoin(arrayZip({}))", arrays.join(", "));
+                format!("{} AND ({}) IN ({keys})", present.join(" AND "), values.join(", "))
+            }
+        }
+    }
+
+    fn known_condition(&mut self, known: &[Known]) -> String {
+        let column = |of: fn(&Known) -> u64| Param::Unsigned(known.iter().map(of).collect());
+        self.param("known_partition", column(|k| u64::from(k.partition.0)));
+        self.param("known_after_ms", column(|k| k.after.ms));
+        self.param("known_after_seq", column(|k| k.after.seq));
+        self.param("known_upto_ms", column(|k| k.upto.ms));
+        self.param("known_upto_seq", column(|k| k.upto.seq));
+        "arrayExists((p, am, aq, um, uq) -> p = `partition` AND (stream_ms, stream_seq) > (am, aq) \
+         AND (stream_ms, stream_seq) <= (um, uq), {known_partition:Array(UInt16)}, {known_after_ms:Array(UInt64)}, \
+         {known_after_seq:Array(UInt64)}, {known_upto_ms:Array(UInt64)}, {known_upto_seq:Array(UInt64)})"
+            .to_owned()
+    }
+
+    /// Marks the entries of each key's current session, for each session window that is wanted.
+    fn sessions(&self, entries: String) -> String {
+        let mut nested = entries;
+        let keys = self.parts().join(", ");
+        for (index, spec) in self.view.windows.iter().enumerate() {
+            let Window::Session { gap, lateness } = spec.window else { continue };
+            if !self.scope.wanted.iter().any(|wanted| self.view.features[*wanted].window == index) {
+                continue;
+            }
+            // What was the newest before each entry: in log order, whatever their own times say.
+            let before = format!(
+                "SELECT *, maxOrNull(feature_ms) OVER (PARTITION BY {keys} ORDER BY `partition`, stream_ms, stream_seq \
+                 ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before_{index} FROM ({nested})"
+            );
+            let in_time = format!(
+                "SELECT *, ifNull(feature_ms >= before_{index} - {lateness}, 1) AS in_time_{index} FROM ({before})"
+            );
+            let next = format!(
+                "SELECT *, lagInFrame(feature_ms, 1, feature_ms) OVER (PARTITION BY {keys}, in_time_{index} \
+                 ORDER BY feature_ms DESC ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS next_{index}, \
+                 max(feature_ms) OVER (PARTITION BY {keys}, in_time_{index}) AS end_{index} FROM ({in_time})"
+            );
+            // No pause after it: entries of the same time share what their range says.
+            nested = format!(
+                "SELECT *, in_time_{index} AND {{t:Int64}} - end_{index} <= {gap} AND sum(next_{index} - feature_ms > {gap}) \
+                 OVER (PARTITION BY {keys}, in_time_{index} ORDER BY feature_ms DESC \
+                 RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) = 0 AS in_session_{index} FROM ({next})"
+            );
+        }
+        nested
+    }
+
+    /// The entries that a window holds at `t`, as a condition.
+    fn in_window(&self, window: usize) -> Option<String> {
+        match self.view.windows[window].window {
+            Window::Lifetime => None,
+            Window::Sliding { size, hop } => {
+                let start = format!("({{t:Int64}} - {size})");
+                Some(format!("feature_ms >= {start} - positiveModulo({start}, {hop})"))
+            }
+            Window::Session { .. } => Some(format!("in_session_{window}")),
+        }
+    }
+
+    /// One feature as text; NULL where there is nothing to show.
+    fn value(&self, feature: &Feature) -> String {
+        let input = feature.input.map(|index| format!("input_{index}"));
+        let present = input.as_ref().map(|input| format!("isNotNull({input})"));
+        let conditions: Vec<String> = self.in_window(feature.window).into_iter().chain(present).collect();
+        let counts = if conditions.is_empty() { "1".to_owned() } else { conditions.join(" AND ") };
+        let value = input.map_or_else(|| "1".to_owned(), |input| format!("assumeNotNull({input})"));
+        let int = feature.input.is_some_and(|index| self.view.inputs[index].1 == ValueType::Int64);
+        // A sum of 64-bit integers can pass 64 bits.
+        let addend = if int { format!("toInt128({value})") } else { value.clone() };
+        match feature.aggregation {
+            Aggregation::Count => format!("toString(countIf({counts}))"),
+            Aggregation::Sum => format!("toString(sumIf({addend}, {counts}))"),
+            Aggregation::Mean => {
+                format!("concat(toString(sumIf({addend}, {counts})), '|', toString(countIf({counts})))")
+            }
+            Aggregation::Min => format!("toString(minOrNullIf({value}, {counts}))"),
+            Aggregation::Max => format!("toString(maxOrNullIf({value}, {counts}))"),
+            Aggregation::First => format!("toString(argMinOrNullIf({value}, ({STAMP}), {counts}))"),
+            Aggregation::Last => format!("toString(argMaxOrNullIf({value}, ({STAMP}), {counts}))"),
+            Aggregation::LastN(n) => format!(
+                "toJSONString(arrayMap(entry -> toString(entry.6), arraySlice(arrayReverseSort(\
+                 groupArrayIf(({STAMP}, {value}), {counts})), 1, {n})))"
+            ),
+            Aggregation::DistinctCount => format!("toString(uniqExactIf({value}, {counts}))"),
+        }
+    }
+
+    fn is_read(&self, input: usize) -> bool {
+        self.scope.wanted.iter().any(|wanted| self.view.features[*wanted].input == Some(input))
+    }
+
+    /// Whether an input is text that is only counted: then it may be anything.
+    fn counts_only_presence(&self, input: usize) -> bool {
+        let (source, kind) = &self.view.inputs[input];
+        let readers = || self.scope.wanted.iter().map(|i| &self.view.features[*i]).filter(|f| f.input == Some(input));
+        *kind == ValueType::String
+            && matches!(source, InputSource::Property(_))
+            && readers().next().is_some()
+            && readers().all(|feature| feature.aggregation == Aggregation::Count)
+    }
+}

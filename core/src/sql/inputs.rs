@@ -1,0 +1,75 @@
+//! How a value is read of an event's row: the same values that `Scalar::read` gives, or NULL where that refuses.
+
+use crate::decimal::DecimalType;
+use crate::definitions::{Definitions, InputSource, ValueType};
+
+use super::{quote_name, quote_text};
+
+/// An RFC 3339 time, which is all that `Scalar::read` takes besides epoch milliseconds.
+const RFC_3339: &str = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})$";
+
+/// An expression over a row of `events` for one input of a view, nullable.
+pub fn input(definitions: &Definitions, source: &InputSource, kind: &ValueType) -> String {
+    match source {
+        InputSource::Key(entity) => {
+            let field = definitions.entities[*entity].key.first().map_or("", |(name, _)| name.as_str());
+            quote_name(field)
+        }
+        InputSource::Property(segments) => property(segments, kind),
+    }
+}
+
+/// Whether the property is there at all, whatever it is: what a `count` asks of it.
+pub fn presence(source: &InputSource, value: &str) -> String {
+    match source {
+        InputSource::Key(_) => format!("isNotNull({value})"),
+        // An object is no value of its own path: it shows in the paths below.
+        InputSource::Property(segments) => {
+            format!("(isNotNull({}) OR toJSONString({}) != '{{}}')", path(segments), object(segments))
+        }
+    }
+}
+
+/// The property as `kind`.
+pub fn property(segments: &[String], kind: &ValueType) -> String {
+    let path = path(segments);
+    let text = format!("CAST({path}, 'Nullable(String)')");
+    match kind {
+        ValueType::String => text,
+        ValueType::Int64 => format!("toInt64OrNull({text})"),
+        ValueType::Bool => format!("{path}.:`Bool`"),
+        ValueType::Float64 => {
+            let value = format!("toFloat64OrNull({text})");
+            format!("if(isFinite({value}), {value}, NULL)")
+        }
+        ValueType::Timestamp => {
+            let parsed = format!("toUnixTimestamp64Milli(parseDateTime64BestEffortOrNull({text}, 3, 'UTC'))");
+            format!("coalesce(toInt64OrNull({text}), if(match({text}, {}), {parsed}, NULL))", quote_text(RFC_3339))
+        }
+        ValueType::Decimal(shape) => {
+            let digits = quote_text(&digits(*shape));
+            format!("if(match({text}, {digits}), toDecimal128OrNull({text}, {}), NULL)", shape.scale)
+        }
+        ValueType::List(_) | ValueType::Vector(_) => {
+            format!("if(startsWith(dynamicType({path}), 'Array'), toJSONString({path}), NULL)")
+        }
+        ValueType::Map(_) => format!("nullIf(toJSONString({}), '{{}}')", object(segments)),
+    }
+}
+
+/// What a decimal of that shape looks like: ClickHouse would cut the digits that do not fit.
+fn digits(shape: DecimalType) -> String {
+    format!("^-?0*[0-9]{{0,{}}}([.][0-9]{{0,{}}}0*)?$", shape.precision - shape.scale, shape.scale)
+}
+
+fn path(segments: &[String]) -> String {
+    format!("properties.{}", joined(segments))
+}
+
+fn object(segments: &[String]) -> String {
+    format!("properties.^{}", joined(segments))
+}
+
+fn joined(segments: &[String]) -> String {
+    segments.iter().map(|segment| quote_name(segment)).collect::<Vec<_>>().join(".")
+}

@@ -1,0 +1,130 @@
+//! What is declared, for people and tools: `GET /v1/catalog`. Made once per version of the definitions.
+
+use millrace_core::definitions::{
+    Aggregation, Definitions, Feature, InputSource, Store, View, Window, format_duration,
+};
+use millrace_core::key::KeyType;
+use serde_json::{Value as Json, json};
+
+/// Everything that version declares.
+pub fn catalog(definitions: &Definitions, version: u32) -> Json {
+    json!({
+        "version": version,
+        "entities": entities(definitions),
+        "events": events(definitions),
+        "views": definitions.views.iter().map(|view| view_entry(definitions, view)).collect::<Json>(),
+        "services": services(definitions),
+    })
+}
+
+fn entities(definitions: &Definitions) -> Json {
+    let part = |(name, kind): &(String, KeyType)| {
+        json!({ "name": name, "type": match kind { KeyType::Int64 => "int64", KeyType::String => "string" } })
+    };
+    let one = |entity: &millrace_core::definitions::Entity| {
+        let key: Json = entity.key.iter().map(part).collect();
+        json!({ "name": entity.name, "key": key, "description": entity.description })
+    };
+    definitions.entities.iter().map(one).collect()
+}
+
+fn events(definitions: &Definitions) -> Json {
+    let name = |index: usize| definitions.entities[index].name.as_str();
+    let one = |event: &millrace_core::definitions::EventType| {
+        json!({
+            "name": event.name,
+            "partition_by": name(event.partition_by),
+            "entities": event.entities.iter().map(|index| name(*index)).collect::<Json>(),
+            "has_schema": event.schema.is_some(),
+            "description": event.description,
+        })
+    };
+    definitions.events.iter().map(one).collect()
+}
+
+fn view_entry(definitions: &Definitions, view: &View) -> Json {
+    let features = view.features.iter().enumerate();
+    json!({
+        "name": view.name,
+        "version": view.version,
+        "entity": definitions.entities[view.entity].name,
+        "from": view.from.iter().map(|index| definitions.events[*index].name.as_str()).collect::<Json>(),
+        "store": store_name(view.store),
+        "ttl": view.ttl.map(format_duration),
+        "description": view.description,
+        "features": features.map(|(index, feature)| feature_entry(definitions, view, index, feature)).collect::<Json>(),
+    })
+}
+
+fn feature_entry(definitions: &Definitions, view: &View, index: usize, feature: &Feature) -> Json {
+    let (agg, n) = aggregation(feature.aggregation);
+    json!({
+        "name": feature.name,
+        "reference": view.reference(index),
+        "type": feature.value_type.to_string(),
+        "agg": agg,
+        "n": n,
+        "value": feature.input.map(|input| input_text(definitions, &view.inputs[input].0)),
+        "window": window(view.windows[feature.window].window),
+        "default": feature.default,
+        "description": feature.description,
+    })
+}
+
+fn services(definitions: &Definitions) -> Json {
+    let one = |service: &millrace_core::definitions::Service| {
+        let versions = service.versions.iter().map(|(number, version)| {
+            let features = version.features.iter();
+            json!({
+                "version": number,
+                "entity": definitions.entities[version.entity].name,
+                "features": features.map(|(view, f)| definitions.views[*view].reference(*f)).collect::<Json>(),
+            })
+        });
+        json!({ "name": service.name, "versions": versions.collect::<Json>() })
+    };
+    definitions.services.iter().map(one).collect()
+}
+
+/// A store's name in definitions and answers.
+pub fn store_name(store: Store) -> &'static str {
+    match store {
+        Store::Redis => "redis",
+        Store::MongoDb => "mongodb",
+        Store::ClickHouse => "clickhouse",
+    }
+}
+
+fn aggregation(aggregation: Aggregation) -> (&'static str, Option<u32>) {
+    match aggregation {
+        Aggregation::Count => ("count", None),
+        Aggregation::Sum => ("sum", None),
+        Aggregation::Mean => ("mean", None),
+        Aggregation::Min => ("min", None),
+        Aggregation::Max => ("max", None),
+        Aggregation::First => ("first", None),
+        Aggregation::Last => ("last", None),
+        Aggregation::LastN(n) => ("last_n", Some(n)),
+        Aggregation::DistinctCount => ("distinct_count", None),
+    }
+}
+
+fn input_text(definitions: &Definitions, source: &InputSource) -> String {
+    match source {
+        InputSource::Property(segments) => format!("properties.{}", segments.join(".")),
+        InputSource::Key(entity) => {
+            definitions.entities[*entity].key.first().map_or_else(String::new, |(field, _)| field.clone())
+        }
+    }
+}
+
+fn window(window: Window) -> Json {
+    match window {
+        Window::Lifetime => json!("lifetime"),
+        Window::Sliding { size: 0, hop } => json!({ "tumbling": format_duration(hop) }),
+        Window::Sliding { size, hop } => json!({ "sliding": format_duration(size), "hop": format_duration(hop) }),
+        Window::Session { gap, lateness } => {
+            json!({ "session": format_duration(gap), "lateness": format_duration(lateness) })
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Settings of the feature server.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::{Args, Parser};
+use millrace_common::config::{ProcessConfig, StoreConfig, parse_duration};
+
+/// Serves merged feature vectors from Redis, MongoDB and ClickHouse.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "feature-server", version)]
+pub struct Config {
+    /// Where features are served. Loopback unless told otherwise.
+    #[arg(long, env = "MILLRACE_SERVE_LISTEN", default_value = "127.0.0.1:6566")]
+    pub listen: SocketAddr,
+
+    /// What one request may ask for.
+    #[command(flatten)]
+    pub limits: Limits,
+
+    /// How long each store may take.
+    #[command(flatten)]
+    pub budgets: Budgets,
+
+    /// Views that ClickHouse computes at read.
+    #[command(flatten)]
+    pub on_demand: OnDemandConfig,
+
+    /// The stores.
+    #[command(flatten)]
+    pub stores: StoreConfig,
+
+    /// The process.
+    #[command(flatten)]
+    pub process: ProcessConfig,
+}
+
+/// What one request may ask for; beyond it the answer is a 4xx that says so.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Limits")]
+pub struct Limits {
+    /// Keys in one request.
+    #[arg(long, env = "MILLRACE_SERVE_MAX_KEYS", default_value_t = 1_000)]
+    pub max_keys: usize,
+
+    /// Features in one request.
+    #[arg(long, env = "MILLRACE_SERVE_MAX_FEATURES", default_value_t = 1_000)]
+    pub max_features: usize,
+
+    /// Keys times features in one request: bounds the memory of its answer.
+    #[arg(long, env = "MILLRACE_SERVE_MAX_VALUES", default_value_t = 100_000)]
+    pub max_values: usize,
+
+    /// The largest request body in bytes; a thousand keys of 256 bytes fit in.
+    #[arg(long, env = "MILLRACE_SERVE_MAX_BODY", default_value_t = 1024 * 1024)]
+    pub max_body: usize,
+
+    /// The most requests in hand at once; beyond it the answer is 503, so that memory stays bounded.
+    #[arg(long, env = "MILLRACE_SERVE_MAX_REQUESTS", default_value_t = 2_000)]
+    pub max_requests: usize,
+}
+
+/// How long a store may take before its features come back without it.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Time budgets")]
+pub struct Budgets {
+    /// The feature state (Redis).
+    #[arg(long = "redis-budget", env = "MILLRACE_SERVE_REDIS_BUDGET", default_value = "100ms", value_parser = parse_duration)]
+    pub redis: Duration,
+
+    /// Profiles (MongoDB).
+    #[arg(long = "mongodb-budget", env = "MILLRACE_SERVE_MONGODB_BUDGET", default_value = "100ms", value_parser = parse_duration)]
+    pub mongodb: Duration,
+
+    /// On-demand views (ClickHouse). A query that takes longer goes on, and its result serves the next request.
+    #[arg(long = "clickhouse-budget", env = "MILLRACE_SERVE_CLICKHOUSE_BUDGET", default_value = "100ms", value_parser = parse_duration)]
+    pub clickhouse: Duration,
+
+    /// The whole answer: no store's budget reaches beyond it.
+    #[arg(long, env = "MILLRACE_SERVE_DEADLINE", default_value = "250ms", value_parser = parse_duration)]
+    pub deadline: Duration,
+
+    /// Connections to the feature state. Requests share them and their pipelines, so a few carry everything.
+    #[arg(long, env = "MILLRACE_SERVE_REDIS_CONNECTIONS", default_value_t = 8)]
+    pub redis_connections: usize,
+
+    /// Connections to MongoDB, each of which carries one request at a time.
+    #[arg(long, env = "MILLRACE_SERVE_MONGODB_CONNECTIONS", default_value_t = 50)]
+    pub mongodb_connections: u32,
+}
+
+/// How values that ClickHouse computes at read are kept.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "On demand")]
+pub struct OnDemandConfig {
+    /// How long a computed value is served again; never longer than the view's own `ttl`.
+    #[arg(long, env = "MILLRACE_SERVE_CACHE_TTL", default_value = "30s", value_parser = parse_duration)]
+    pub cache_ttl: Duration,
+
+    /// Bytes of computed values that are kept, roughly.
+    #[arg(long, env = "MILLRACE_SERVE_CACHE_BYTES", default_value_t = 64 * 1024 * 1024)]
+    pub cache_bytes: u64,
+
+    /// Queries that run at once; a request that needs another one gets its features with status ERROR.
+    #[arg(long, env = "MILLRACE_SERVE_MAX_QUERIES", default_value_t = 8)]
+    pub max_queries: usize,
+
+    /// How long one query may run.
+    #[arg(long, env = "MILLRACE_SERVE_QUERY_TIMEOUT", default_value = "5s", value_parser = parse_duration)]
+    pub query_timeout: Duration,
+}

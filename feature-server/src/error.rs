@@ -1,0 +1,81 @@
+//! What a reader is told when a request cannot be answered. Every body is `{"error": …, "field"?: …}`.
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::http::header::RETRY_AFTER;
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+/// A request that is not answered.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum RequestError {
+    /// Something in it is wrong; `field` names what.
+    #[error("{error}")]
+    Invalid {
+        /// The parameter, path segment or body field.
+        field: String,
+        /// What is wrong and what would be right.
+        error: String,
+    },
+    /// It asks for something that is not declared.
+    #[error("{error}")]
+    Unknown {
+        /// As above.
+        field: String,
+        /// What is not there, and what is.
+        error: String,
+    },
+    /// Nothing is known of the entity; the form of `GET /api/v1/features`.
+    #[error("features not found for {0}")]
+    NotFound(String),
+    /// No list of entities; the form of `POST /v1/vectors`.
+    #[error("'entity_ids' must be a non-empty list.")]
+    NoEntities,
+    /// There is no such route, or not with this method.
+    #[error("{0}")]
+    Route(StatusCode, String),
+    /// The body is over the limit.
+    #[error("the body is larger than {0} bytes")]
+    TooLarge(usize),
+    /// Not now.
+    #[error("{0}; try again later")]
+    Unavailable(String),
+}
+
+impl RequestError {
+    /// Something in the request is wrong.
+    pub fn invalid(field: impl Into<String>, error: impl Into<String>) -> Self {
+        Self::Invalid { field: field.into(), error: error.into() }
+    }
+
+    /// A name that is not declared.
+    pub fn unknown(field: impl Into<String>, error: impl Into<String>) -> Self {
+        Self::Unknown { field: field.into(), error: error.into() }
+    }
+
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Invalid { .. } | Self::NoEntities => StatusCode::BAD_REQUEST,
+            Self::Unknown { field, .. } if field == "entity" => StatusCode::NOT_FOUND,
+            Self::Unknown { .. } => StatusCode::BAD_REQUEST,
+            Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::Route(status, _) => *status,
+            Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+}
+
+impl IntoResponse for RequestError {
+    fn into_response(self) -> Response {
+        let (status, error) = (self.status(), self.to_string());
+        let body = match &self {
+            Self::Invalid { field, .. } | Self::Unknown { field, .. } => json!({ "error": error, "field": field }),
+            _ => json!({ "error": error }),
+        };
+        match self {
+            Self::Unavailable(_) => (status, [(RETRY_AFTER, "1")], Json(body)).into_response(),
+            _ => (status, Json(body)).into_response(),
+        }
+    }
+}

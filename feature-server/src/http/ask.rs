@@ -1,0 +1,336 @@
+//! Reads what requests say: entities, keys, lists of features, instants. Whatever is wrong is named precisely, with
+//! what would be right.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::http::Uri;
+use millrace_core::definitions::{Definitions, Entity, Store};
+use millrace_core::key::{InvalidKey, KeyText};
+use serde::de::DeserializeOwned;
+use serde_json::Value as Json;
+
+use crate::error::RequestError;
+use crate::repository::Plan;
+use crate::state::{Serving, Shared};
+
+/// Which features a request names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Selection<'a> {
+    /// All of a service's version: `fraud@2`.
+    Service(&'a str),
+    /// These: `a:b,c:d`.
+    Features(&'a str),
+    /// All that are streamed into Redis and MongoDB.
+    Streamed,
+    /// The streamed ones, and these.
+    StreamedAnd(&'a str),
+}
+
+impl<'a> Selection<'a> {
+    /// At most one of the two.
+    pub(super) fn of(service: Option<&'a str>, features: Option<&'a str>) -> Result<Self, RequestError> {
+        match (service, features) {
+            (Some(_), Some(_)) => Err(RequestError::invalid("service", "name `service` or `features`, not both")),
+            (Some(service), None) => Ok(Self::Service(service)),
+            (None, Some(features)) => Ok(Self::Features(features)),
+            (None, None) => Ok(Self::Streamed),
+        }
+    }
+
+    /// What it says about an entity; the name of its plan.
+    fn cache_key(&self, entity: usize) -> String {
+        match self {
+            Self::Service(service) => format!("{entity} s {service}"),
+            Self::Features(features) => format!("{entity} f {features}"),
+            Self::Streamed => format!("{entity} a"),
+            Self::StreamedAnd(features) => format!("{entity} a {features}"),
+        }
+    }
+}
+
+/// The last two segments of a path, undecoded: what a key's percent signs mean is the key's to say.
+pub(super) fn entity_and_key(uri: &Uri) -> (&str, &str) {
+    let mut segments = uri.path().rsplit('/');
+    let key = segments.next().unwrap_or_default();
+    (segments.next().unwrap_or_default(), key)
+}
+
+/// The entity of that name.
+pub(super) fn entity<'d>(definitions: &'d Definitions, name: &str) -> Result<(usize, &'d Entity), RequestError> {
+    definitions.entity(name).ok_or_else(|| {
+        let known = list(definitions.entities.iter().map(|entity| entity.name.as_str()));
+        RequestError::unknown("entity", format!("no entity `{name}`; there is {known}"))
+    })
+}
+
+/// A key as it stands in a URL.
+pub(super) fn url_key(entity: &Entity, raw: &str) -> Result<KeyText, RequestError> {
+    entity.parse_key(raw).map_err(|error| bad_key(entity, "key", &error))
+}
+
+/// A key as it stands in a JSON body: a number or a text, literally; a composite as the list of its parts, or as its
+/// canonical text.
+pub(super) fn json_key(entity: &Entity, field: &str, value: &Json) -> Result<KeyText, RequestError> {
+    let key = match (entity.key.as_slice(), value) {
+        ([(_, kind)], value) => KeyText::from_parts(&[(*kind, value)]),
+        (parts, Json::Array(values)) if parts.len() == values.len() => {
+            let parts: Vec<_> = parts.iter().map(|(_, kind)| *kind).zip(values).collect();
+            KeyText::from_parts(&parts)
+        }
+        (parts, Json::Array(values)) => Err(InvalidKey::WrongParts { expected: parts.len(), got: values.len() }),
+        (_, Json::String(text)) => entity.parse_key(text),
+        _ => return Err(RequestError::invalid(field, "expected the list of the key's parts")),
+    };
+    key.map_err(|error| bad_key(entity, field, &error))
+}
+
+fn bad_key(entity: &Entity, field: &str, error: &InvalidKey) -> RequestError {
+    let parts = list(entity.key.iter().map(|(name, _)| name.as_str()));
+    RequestError::invalid(field, format!("not a key of {} ({parts}): {error}", entity.name))
+}
+
+/// A list of keys, within the limit.
+pub(super) fn json_keys(
+    shared: &Shared,
+    entity: &Entity,
+    field: &str,
+    values: &[Json],
+) -> Result<Vec<KeyText>, RequestError> {
+    let most = shared.limits.max_keys;
+    if values.len() > most {
+        return Err(RequestError::invalid(field, format!("{} keys in one request; the most is {most}", values.len())));
+    }
+    values.iter().enumerate().map(|(index, value)| json_key(entity, &format!("{field}[{index}]"), value)).collect()
+}
+
+/// The plan of a selection, compiled when it is first asked for.
+pub(super) fn plan(
+    shared: &Shared,
+    serving: &Serving,
+    entity: usize,
+    selection: Selection<'_>,
+) -> Result<Arc<Plan>, RequestError> {
+    let text = selection.cache_key(entity);
+    if let Some(plan) = serving.plans.get(&text) {
+        return Ok(plan);
+    }
+    let features = resolve(shared.limits.max_features, &serving.definitions, entity, selection)?;
+    let plan = Plan::new(serving.definitions.clone(), &serving.names, serving.partitions, entity, &features);
+    let plan = Arc::new(plan);
+    serving.plans.insert(text, plan.clone());
+    Ok(plan)
+}
+
+fn resolve(
+    most: usize,
+    definitions: &Definitions,
+    entity: usize,
+    selection: Selection<'_>,
+) -> Result<Vec<(usize, usize)>, RequestError> {
+    match selection {
+        Selection::Service(reference) => service(definitions, entity, reference),
+        Selection::Features(references) => features(most, definitions, entity, references),
+        Selection::Streamed => Ok(streamed(definitions, entity)),
+        Selection::StreamedAnd(references) => {
+            let mut all = streamed(definitions, entity);
+            all.extend(features(most, definitions, entity, references)?);
+            Ok(all)
+        }
+    }
+}
+
+fn streamed(definitions: &Definitions, entity: usize) -> Vec<(usize, usize)> {
+    let views = definitions.views.iter().enumerate();
+    let views = views.filter(|(_, view)| view.entity == entity && view.store != Store::ClickHouse);
+    views.flat_map(|(index, view)| (0..view.features.len()).map(move |feature| (index, feature))).collect()
+}
+
+fn service(definitions: &Definitions, entity: usize, reference: &str) -> Result<Vec<(usize, usize)>, RequestError> {
+    let Some(service) = definitions.service(reference) else {
+        let versions = definitions.services.iter().flat_map(|service| {
+            service.versions.keys().map(|version| format!("{}@{version}", service.name))
+        });
+        let known = list(versions);
+        return Err(RequestError::unknown("service", format!("no service `{reference}`; there is {known}")));
+    };
+    if service.entity != entity {
+        let (theirs, ours) = (&definitions.entities[service.entity].name, &definitions.entities[entity].name);
+        let error = format!("service `{reference}` describes {theirs}, not {ours}");
+        return Err(RequestError::invalid("service", error));
+    }
+    Ok(service.features.clone())
+}
+
+fn features(
+    most: usize,
+    definitions: &Definitions,
+    entity: usize,
+    references: &str,
+) -> Result<Vec<(usize, usize)>, RequestError> {
+    let mut found = Vec::new();
+    for reference in references.split(',').map(str::trim) {
+        let (view, feature) =
+            definitions.feature(reference).ok_or_else(|| unknown_feature(definitions, entity, reference))?;
+        let theirs = definitions.views[view].entity;
+        if theirs != entity {
+            let (theirs, ours) = (&definitions.entities[theirs].name, &definitions.entities[entity].name);
+            let error = format!("feature `{reference}` describes {theirs}, not {ours}");
+            return Err(RequestError::invalid("features", error));
+        }
+        found.push((view, feature));
+        if found.len() > most {
+            let error = format!("more than {most} features in one request");
+            return Err(RequestError::invalid("features", error));
+        }
+    }
+    Ok(found)
+}
+
+/// Which part of a reference names nothing, and what it could name.
+fn unknown_feature(definitions: &Definitions, entity: usize, reference: &str) -> RequestError {
+    let unknown = |error: String| RequestError::unknown("features", error);
+    let Some((view, feature)) = reference.split_once(':') else {
+        return unknown(format!("`{reference}` is no feature; write `view:feature` or `view@2:feature`"));
+    };
+    let (name, version) = match view.split_once('@') {
+        None => (view, Some(1)),
+        Some((name, version)) => (name, version.parse().ok()),
+    };
+    match version.and_then(|version| definitions.view(name, Some(version))) {
+        Some((_, declared)) => {
+            let known = list(declared.features.iter().map(|feature| feature.name.as_str()));
+            unknown(format!("no feature `{feature}` in view `{view}`; there is {known}"))
+        }
+        None => {
+            let views = definitions.views.iter().filter(|view| view.entity == entity);
+            let known = list(views.map(|view| view.id()));
+            let entity = &definitions.entities[entity].name;
+            unknown(format!("no view `{view}` of {entity}; there is {known}"))
+        }
+    }
+}
+
+/// An instant: RFC 3339 or epoch milliseconds.
+pub(super) fn instant(text: &str) -> Result<i64, RequestError> {
+    // In a query string a `+` stands for a space.
+    let text = text.replace(' ', "+");
+    let ms = text.parse().ok().or_else(|| {
+        chrono::DateTime::parse_from_rfc3339(&text).ok().map(|instant| instant.timestamp_millis())
+    });
+    ms.ok_or_else(|| RequestError::invalid("as_of", "expected RFC 3339 or epoch milliseconds"))
+}
+
+/// The same in a body, where milliseconds are a number.
+pub(super) fn json_instant(value: &Json) -> Result<i64, RequestError> {
+    match value {
+        Json::Number(number) => instant(&number.to_string()),
+        Json::String(text) => instant(text),
+        _ => Err(RequestError::invalid("as_of", "expected RFC 3339 or epoch milliseconds")),
+    }
+}
+
+/// A JSON body.
+pub(super) fn body<T: DeserializeOwned>(
+    shared: &Shared,
+    bytes: Result<Bytes, BytesRejection>,
+) -> Result<T, RequestError> {
+    let bytes = bytes.map_err(|rejection| match rejection.status().as_u16() {
+        413 => RequestError::TooLarge(shared.limits.max_body),
+        _ => RequestError::invalid("body", rejection.body_text()),
+    })?;
+    serde_json::from_slice(&bytes).map_err(|error| RequestError::invalid("body", error.to_string()))
+}
+
+fn list(names: impl IntoIterator<Item = impl AsRef<str>>) -> String {
+    let names: Vec<String> = names.into_iter().map(|name| name.as_ref().to_owned()).collect();
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use millrace_core::definitions::DefinitionsSource;
+    use serde_json::json;
+
+    const YAML: &str = r#"
+entities:
+  pair: { key: [left, right], type: [string, int64] }
+  user: { key: user_id, type: string }
+events:
+  click: { partition_by: user, entities: [user, pair] }
+views:
+  - { name: clicks, entity: user, from: [click], features: [{ name: n, agg: count }] }
+  - { name: rate, entity: user, store: clickhouse, from: [click], features: [{ name: n, agg: count }] }
+  - { name: pairs, entity: pair, from: [click], features: [{ name: n, agg: count }] }
+services:
+  fraud: { v1: ["clicks:n"], v2: ["clicks:n", "rate:n"] }
+"#;
+
+    fn definitions() -> Definitions {
+        Definitions::compile(DefinitionsSource { yaml: YAML.into(), schemas: Default::default() }).unwrap()
+    }
+
+    fn message(error: RequestError) -> String {
+        error.to_string()
+    }
+
+    #[test]
+    fn a_url_key_is_decoded_once_and_a_json_key_is_literal() {
+        let definitions = definitions();
+        let user = entity(&definitions, "user").unwrap().1;
+        let uri: Uri = "/v1/features/user/50%25%2Foff".parse().unwrap();
+        let (name, raw) = entity_and_key(&uri);
+        assert_eq!((name, url_key(user, raw).unwrap().as_str()), ("user", "50%25%2Foff"));
+        assert_eq!(json_key(user, "keys[0]", &json!("50%/off")).unwrap().as_str(), "50%25%2Foff");
+        assert!(message(url_key(user, "50%").unwrap_err()).contains("not a key of user (user_id)"));
+    }
+
+    #[test]
+    fn a_composite_key_is_a_list_or_its_canonical_text() {
+        let definitions = definitions();
+        let pair = entity(&definitions, "pair").unwrap().1;
+        assert_eq!(json_key(pair, "k", &json!(["a,b", 7])).unwrap().as_str(), "a%2Cb,7");
+        assert_eq!(json_key(pair, "k", &json!("a%2Cb,7")).unwrap().as_str(), "a%2Cb,7");
+        assert_eq!(url_key(pair, "a%2Cb,007").unwrap().as_str(), "a%2Cb,7");
+        assert!(message(json_key(pair, "k", &json!(["a"])).unwrap_err()).contains("expected 2 parts"));
+        assert!(json_key(pair, "k", &json!(7)).is_err());
+    }
+
+    #[test]
+    fn unknown_names_say_what_there_is() {
+        let definitions = definitions();
+        let of = |selection| message(resolve(10, &definitions, 1, selection).unwrap_err());
+        assert_eq!(message(entity(&definitions, "usr").unwrap_err()), "no entity `usr`; there is pair, user");
+        assert_eq!(of(Selection::Service("fraud@3")), "no service `fraud@3`; there is fraud@1, fraud@2");
+        assert_eq!(of(Selection::Features("clicks:m")), "no feature `m` in view `clicks`; there is n");
+        assert_eq!(of(Selection::Features("click:n")), "no view `click` of user; there is clicks@1, rate@1");
+        assert_eq!(of(Selection::Features("clicks@2:n")), "no view `clicks@2` of user; there is clicks@1, rate@1");
+        assert!(of(Selection::Features("n")).contains("write `view:feature`"));
+    }
+
+    #[test]
+    fn features_of_another_entity_are_refused() {
+        let definitions = definitions();
+        let error = resolve(10, &definitions, 1, Selection::Features("clicks:n,pairs:n")).unwrap_err();
+        assert_eq!(message(error), "feature `pairs:n` describes pair, not user");
+        let error = resolve(10, &definitions, 0, Selection::Service("fraud")).unwrap_err();
+        assert_eq!(message(error), "service `fraud` describes user, not pair");
+    }
+
+    #[test]
+    fn on_demand_features_come_only_when_they_are_named() {
+        let definitions = definitions();
+        assert_eq!(resolve(10, &definitions, 1, Selection::Streamed).unwrap(), [(0, 0)]);
+        assert_eq!(resolve(10, &definitions, 1, Selection::StreamedAnd("rate:n")).unwrap(), [(0, 0), (1, 0)]);
+    }
+
+    #[test]
+    fn instants_are_rfc_3339_or_milliseconds() {
+        assert_eq!(instant("1700000000000").unwrap(), 1_700_000_000_000);
+        assert_eq!(instant("2023-11-14T22:13:20Z").unwrap(), 1_700_000_000_000);
+        assert_eq!(instant("2023-11-14T23:13:20 01:00").unwrap(), 1_700_000_000_000);
+        assert!(instant("yesterday").is_err());
+    }
+}

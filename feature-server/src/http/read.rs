@@ -1,0 +1,85 @@
+//! `GET /v1/features/{entity}/{key}` and `POST /v1/features`: any features of any keys of one entity, with statuses.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::{Query, State};
+use axum::http::Uri;
+use axum::response::Response;
+use serde::Deserialize;
+use serde_json::Value as Json;
+
+use super::answer::Results;
+use super::ask::{self, Selection};
+use super::{ended, json, read};
+use crate::error::RequestError;
+use crate::repository::Request;
+use crate::state::Shared;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OneQuery {
+    service: Option<String>,
+    features: Option<String>,
+    as_of: Option<String>,
+    #[serde(default)]
+    metadata: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ManyBody {
+    entity: String,
+    keys: Vec<Json>,
+    service: Option<String>,
+    features: Option<Vec<String>>,
+    as_of: Option<Json>,
+    #[serde(default)]
+    metadata: bool,
+}
+
+pub(super) async fn one(
+    State(shared): State<Arc<Shared>>,
+    uri: Uri,
+    query: Result<Query<OneQuery>, QueryRejection>,
+) -> Response {
+    ended("features_get", read_one(&shared, &uri, query).await)
+}
+
+async fn read_one(
+    shared: &Shared,
+    uri: &Uri,
+    query: Result<Query<OneQuery>, QueryRejection>,
+) -> Result<Response, RequestError> {
+    let Query(query) = query.map_err(|rejection| RequestError::invalid("query", rejection.body_text()))?;
+    let serving = shared.serving()?;
+    let (entity, key) = ask::entity_and_key(uri);
+    let (index, entity) = ask::entity(&serving.definitions, entity)?;
+    let keys = vec![ask::url_key(entity, key)?];
+    let selection = Selection::of(query.service.as_deref(), query.features.as_deref())?;
+    let as_of = query.as_of.as_deref().map(ask::instant).transpose()?;
+    let request = Request { plan: ask::plan(shared, &serving, index, selection)?, keys, as_of, deadline: None };
+    let answer = read(shared, "features_get", &request).await?;
+    json(&Results { plan: &request.plan, keys: &request.keys, answer: &answer, metadata: query.metadata })
+}
+
+pub(super) async fn many(State(shared): State<Arc<Shared>>, bytes: Result<Bytes, BytesRejection>) -> Response {
+    ended("features_post", read_many(&shared, bytes).await)
+}
+
+async fn read_many(shared: &Shared, bytes: Result<Bytes, BytesRejection>) -> Result<Response, RequestError> {
+    let body: ManyBody = ask::body(shared, bytes)?;
+    let serving = shared.serving()?;
+    let (index, entity) = ask::entity(&serving.definitions, &body.entity)?;
+    if body.keys.is_empty() {
+        return Err(RequestError::invalid("keys", "expected a list of at least one key"));
+    }
+    let keys = ask::json_keys(shared, entity, "keys", &body.keys)?;
+    let features = body.features.map(|features| features.join(","));
+    let selection = Selection::of(body.service.as_deref(), features.as_deref())?;
+    let as_of = body.as_of.as_ref().map(ask::json_instant).transpose()?;
+    let request = Request { plan: ask::plan(shared, &serving, index, selection)?, keys, as_of, deadline: None };
+    let answer = read(shared, "features_post", &request).await?;
+    json(&Results { plan: &request.plan, keys: &request.keys, answer: &answer, metadata: body.metadata })
+}

@@ -1,0 +1,76 @@
+//! Keeps requests from waiting for a store that is known to be away: after some failures in a row only one request
+//! in a while tries it, the others are told at once.
+
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+/// Failures in a row after which a store counts as away.
+const FAILURES: u32 = 5;
+/// How often a store that is away is tried.
+const RETRY_EVERY: Duration = Duration::from_millis(200);
+
+/// What is known of one store.
+pub struct Breaker {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    failures: u32,
+    tried: Option<Instant>,
+    reason: String,
+}
+
+impl Breaker {
+    /// A store of which nothing bad is known.
+    pub fn new() -> Self {
+        Self { state: Mutex::default() }
+    }
+
+    /// Whether to ask the store at `now`; if not, why.
+    pub fn admit(&self, now: Instant) -> Result<(), String> {
+        let mut state = self.state.lock();
+        if state.failures < FAILURES || state.tried.is_none_or(|tried| now - tried >= RETRY_EVERY) {
+            state.tried = Some(now);
+            return Ok(());
+        }
+        Err(state.reason.clone())
+    }
+
+    /// It answered.
+    pub fn succeeded(&self) {
+        let mut state = self.state.lock();
+        if state.failures > 0 {
+            *state = State::default();
+        }
+    }
+
+    /// It did not.
+    pub fn failed(&self, reason: &str) {
+        let mut state = self.state.lock();
+        state.failures = state.failures.saturating_add(1);
+        reason.clone_into(&mut state.reason);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_that_is_away_is_tried_once_in_a_while() {
+        let breaker = Breaker::new();
+        let start = Instant::now();
+        for _ in 0..FAILURES {
+            assert!(breaker.admit(start).is_ok());
+            breaker.failed("connection refused");
+        }
+        assert_eq!(breaker.admit(start), Err("connection refused".to_owned()));
+        let later = start + RETRY_EVERY;
+        assert!(breaker.admit(later).is_ok());
+        assert!(breaker.admit(later).is_err());
+        breaker.succeeded();
+        assert!(breaker.admit(later).is_ok());
+    }
+}

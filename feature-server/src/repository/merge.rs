@@ -1,0 +1,163 @@
+//! From what a store answered to the truth about each value. Where there is no value, the declared default stands in
+//! and the status says so. Redis slots are assembled by `core`; finished values of the other stores are judged by
+//! the same rules here.
+
+use millrace_core::assemble::{self, FeatureValue, Status};
+use millrace_core::codec;
+use millrace_core::definitions::View;
+use serde_json::Value as Json;
+
+/// When values are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Instant {
+    /// As the reader asked, epoch ms; none: now, or a view's newest event if that is later.
+    pub as_of: Option<i64>,
+    /// The clock.
+    pub now: i64,
+}
+
+/// Values that a store has finished itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finished {
+    /// Feature time of the newest event in them, epoch ms; none: no event, so the entity is not known.
+    pub newest: Option<i64>,
+    /// For each wanted feature its value, none where there is nothing to show, or why it cannot be had.
+    pub values: Vec<Result<Option<Json>, String>>,
+}
+
+impl Instant {
+    /// The instant at which a view is read whose newest event is at `newest`.
+    pub fn of(self, newest: Option<i64>) -> i64 {
+        self.as_of.unwrap_or_else(|| newest.map_or(self.now, |newest| newest.max(self.now)))
+    }
+}
+
+/// Values of the wanted features from a view's slots as stored; `none` where there is no slot.
+pub fn from_slots(view: &View, wanted: &[usize], stored: &[Option<Vec<u8>>], at: Instant) -> Vec<FeatureValue> {
+    let mut slots = Vec::with_capacity(stored.len());
+    for bytes in stored.iter().flatten() {
+        match codec::decode_for(view, bytes) {
+            Ok(slot) => slots.push(slot),
+            Err(error) => {
+                metrics::counter!("millrace_slots_undecodable_total", "sink" => "feature-server").increment(1);
+                tracing::error!(view = view.id(), %error, "slot undecodable");
+                return failed(view, wanted, None, &format!("the stored state cannot be read: {error}"));
+            }
+        }
+    }
+    let t = at.of(assemble::newest(&slots));
+    assemble::assemble(view, &slots, wanted, t)
+}
+
+/// Values of the wanted features as a store has finished them; none where it does not know the entity.
+pub fn from_finished(view: &View, wanted: &[usize], finished: Option<Finished>, at: Instant) -> Vec<FeatureValue> {
+    let missing = |status, newest| {
+        wanted.iter().map(|index| FeatureValue::missing(&view.features[*index], status, newest, None)).collect()
+    };
+    let Some((newest, values)) = finished.and_then(|finished| Some((finished.newest?, finished.values))) else {
+        return missing(Status::NotFound, None);
+    };
+    let t = at.of(Some(newest));
+    if t < newest {
+        let reason = "as_of is before the newest event that this view has absorbed";
+        return failed(view, wanted, Some(newest), reason);
+    }
+    if view.ttl.is_some_and(|ttl| t - newest > ttl) {
+        return missing(Status::OutsideMaxAge, Some(newest));
+    }
+    let one = |(index, value): (&usize, Result<Option<Json>, String>)| match value {
+        Ok(value) => FeatureValue::found(&view.features[*index], value, Some(newest)),
+        Err(reason) => FeatureValue::missing(&view.features[*index], Status::Error, Some(newest), Some(reason)),
+    };
+    wanted.iter().zip(values).map(one).collect()
+}
+
+/// No value could be had.
+pub fn failed(view: &View, wanted: &[usize], newest: Option<i64>, reason: &str) -> Vec<FeatureValue> {
+    let one = |index: &usize| {
+        FeatureValue::missing(&view.features[*index], Status::Error, newest, Some(reason.to_owned()))
+    };
+    wanted.iter().map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use millrace_core::aggregate::Stamp;
+    use millrace_core::definitions::{Definitions, DefinitionsSource};
+    use millrace_core::partition::Partition;
+    use millrace_core::position::Position;
+    use millrace_core::slot::Slot;
+    use serde_json::json;
+
+    fn view() -> View {
+        let yaml = r#"
+entities: { user: { key: user_id, type: string } }
+events: { click: { partition_by: user } }
+views:
+  - name: clicks
+    entity: user
+    from: [click]
+    ttl: 1h
+    features: [{ name: n, agg: count, windows: [1m], default: -1 }]
+"#;
+        let source = DefinitionsSource { yaml: yaml.into(), schemas: Default::default() };
+        Definitions::compile(source).unwrap().views.remove(0)
+    }
+
+    fn slot(view: &View, times: &[i64]) -> Vec<u8> {
+        let mut slot = Slot::empty(view);
+        for (seq, time) in times.iter().enumerate() {
+            let position = Position::new(9_000_000, seq as u64 + 1);
+            let stamp = Stamp { feature_time: *time, event_id: "e", position, partition: Partition(0) };
+            slot.absorb(view, stamp, &[]);
+        }
+        codec::encode(&slot)
+    }
+
+    fn at(as_of: Option<i64>, now: i64) -> Instant {
+        Instant { as_of, now }
+    }
+
+    #[test]
+    fn slots_of_several_writers_are_one_value() {
+        let view = view();
+        let stored = [Some(slot(&view, &[1_000, 2_000])), None, Some(slot(&view, &[3_000]))];
+        let values = from_slots(&view, &[0], &stored, at(None, 4_000));
+        assert_eq!((&values[0].value, values[0].status, values[0].event_time), (&json!(3), Status::Present, Some(3_000)));
+    }
+
+    #[test]
+    fn now_is_never_before_the_newest_event() {
+        let view = view();
+        let stored = [Some(slot(&view, &[5_000]))];
+        assert_eq!(from_slots(&view, &[0], &stored, at(None, 4_000))[0].status, Status::Present);
+        assert_eq!(from_slots(&view, &[0], &stored, at(Some(4_999), 9_000))[0].status, Status::Error);
+        let finished = Some(Finished { newest: Some(5_000), values: vec![Ok(Some(json!(1)))] });
+        assert_eq!(from_finished(&view, &[0], finished.clone(), at(None, 4_000))[0].status, Status::Present);
+        assert_eq!(from_finished(&view, &[0], finished, at(Some(4_999), 9_000))[0].status, Status::Error);
+    }
+
+    #[test]
+    fn the_default_stands_in_and_the_status_says_why() {
+        let view = view();
+        let hour = 3_600_000;
+        let status = |values: Vec<FeatureValue>| (values[0].value.clone(), values[0].status);
+        assert_eq!(status(from_slots(&view, &[0], &[None], at(None, 0))), (json!(-1), Status::NotFound));
+        assert_eq!(status(from_finished(&view, &[0], None, at(None, 0))), (json!(-1), Status::NotFound));
+        let old = Some(Finished { newest: Some(0), values: vec![Ok(Some(json!(1)))] });
+        assert_eq!(status(from_finished(&view, &[0], old, at(None, hour + 1))), (json!(-1), Status::OutsideMaxAge));
+        let stored = [Some(slot(&view, &[0]))];
+        assert_eq!(status(from_slots(&view, &[0], &stored, at(None, hour + 1))), (json!(-1), Status::OutsideMaxAge));
+        let null = Some(Finished { newest: Some(0), values: vec![Ok(None)] });
+        assert_eq!(status(from_finished(&view, &[0], null, at(None, 0))), (json!(-1), Status::NullValue));
+    }
+
+    #[test]
+    fn an_undecodable_slot_is_an_error_and_never_a_guess() {
+        let view = view();
+        let values = from_slots(&view, &[0], &[Some(slot(&view, &[1_000])), Some(b"junk".to_vec())], at(None, 2_000));
+        assert_eq!((&values[0].value, values[0].status), (&json!(-1), Status::Error));
+        assert!(values[0].reason.as_deref().unwrap().contains("cannot be read"));
+    }
+}

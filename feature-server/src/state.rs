@@ -1,0 +1,176 @@
+//! What the routes need, and keeping it current: the definitions that every partition has, the plans made of them,
+//! and whether the stores have been reached.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use millrace_common::config::StoreConfig;
+use millrace_common::log::{Log, registry};
+use millrace_common::names::Names;
+use millrace_common::process::Readiness;
+use millrace_common::stores::features::FeatureStore;
+use millrace_common::stores::profiles::ProfileStore;
+use millrace_common::worker::DefinitionsCache;
+use millrace_core::definitions::{Definitions, Store};
+use parking_lot::RwLock;
+use quick_cache::sync::Cache;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::catalog;
+use crate::config::{Budgets, Config, Limits};
+use crate::error::RequestError;
+use crate::repository::{Plan, Repository, Warehouse};
+
+/// How often new definitions, and a store that is away, are looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Lists of features whose plans are kept.
+const PLANS: usize = 1_000;
+
+/// Shared by all requests.
+pub struct Shared {
+    /// The stores.
+    pub repository: Repository,
+    /// What one request may ask for.
+    pub limits: Limits,
+    /// Requests in hand.
+    pub permits: Semaphore,
+    budgets: Budgets,
+    serving: RwLock<Option<Arc<Serving>>>,
+    readiness: Readiness,
+}
+
+/// Everything that follows from one version of the definitions.
+pub struct Serving {
+    /// What is in force in all partitions.
+    pub definitions: Arc<Definitions>,
+    /// How keys in Redis are called.
+    pub names: Names,
+    /// How many partitions the log has.
+    pub partitions: u16,
+    /// The answer of `GET /v1/catalog`.
+    pub catalog: Bytes,
+    /// Plans by the text that asked for them.
+    pub plans: Cache<String, Arc<Plan>>,
+}
+
+impl Shared {
+    /// Nothing is served yet; fails only where a URL is none.
+    pub async fn new(config: &Config, readiness: Readiness) -> anyhow::Result<Self> {
+        let (stores, budgets) = (&config.stores, config.budgets.clone());
+        let pool = budgets.mongodb_connections;
+        let profiles =
+            ProfileStore::connect(&stores.mongodb_url, &stores.namespace, pool, budgets.mongodb).await?;
+        let warehouse = Warehouse::new(&stores.clickhouse_url, &stores.namespace, config.on_demand.query_timeout)?;
+        Ok(Self {
+            repository: Repository::new(profiles, warehouse, budgets.clone(), config.on_demand.clone()),
+            limits: config.limits.clone(),
+            permits: Semaphore::new(config.limits.max_requests),
+            budgets,
+            serving: RwLock::new(None),
+            readiness,
+        })
+    }
+
+    /// What is served now, or why nothing is.
+    pub fn serving(&self) -> Result<Arc<Serving>, RequestError> {
+        let serving = self.serving.read().clone();
+        serving.ok_or_else(|| RequestError::Unavailable(format!("waiting for {}", self.readiness.waiting_for())))
+    }
+}
+
+impl Serving {
+    fn new(definitions: Arc<Definitions>, version: u32, log: &Log) -> Self {
+        let catalog = catalog::catalog(&definitions, version).to_string().into();
+        let (names, partitions) = (log.names().clone(), log.meta().partitions);
+        Self { definitions, names, partitions, catalog, plans: Cache::new(PLANS) }
+    }
+}
+
+/// Follows the definitions until `shutdown`. Ready once the log, the definitions and each store that they use were
+/// reached; a store that goes away later costs its own features, not the whole service.
+pub async fn keep_current(shared: Arc<Shared>, stores: StoreConfig, shutdown: CancellationToken) {
+    let mut keeper = Keeper { shared, stores, opened: None, version: 0, features: false, profiles: false, clickhouse: false };
+    let mut every = tokio::time::interval(LOOK_EVERY);
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while shutdown.run_until_cancelled(every.tick()).await.is_some() {
+        let looked = shutdown.run_until_cancelled(keeper.look()).await;
+        let readiness = &keeper.shared.readiness;
+        match looked {
+            Some(Ok(())) => readiness.set_ready(),
+            Some(Err(missing)) if !readiness.is_ready() => keeper.say(&missing),
+            Some(Err(missing)) => tracing::debug!(missing, "definitions not followed"),
+            None => return,
+        }
+    }
+}
+
+struct Keeper {
+    shared: Arc<Shared>,
+    stores: StoreConfig,
+    opened: Option<(Log, DefinitionsCache)>,
+    version: u32,
+    features: bool,
+    profiles: bool,
+    clickhouse: bool,
+}
+
+impl Keeper {
+    /// One look at everything; the error names what is missing.
+    async fn look(&mut self) -> Result<(), String> {
+        self.reach_features().await?;
+        let followed = self.follow().await;
+        let serving = self.shared.serving.read().clone();
+        let Some(serving) = serving else { return followed };
+        let uses = |store| serving.definitions.views.iter().any(|view| view.store == store);
+        if !self.profiles && uses(Store::MongoDb) {
+            self.shared.repository.ping_profiles().await.map_err(|error| format!("mongodb: {error}"))?;
+            self.profiles = true;
+        }
+        if !self.clickhouse && uses(Store::ClickHouse) {
+            self.shared.repository.ping_clickhouse().await.map_err(|error| format!("clickhouse: {error}"))?;
+            self.clickhouse = true;
+        }
+        followed
+    }
+
+    async fn reach_features(&mut self) -> Result<(), String> {
+        if self.features {
+            return Ok(());
+        }
+        let Budgets { redis_connections, redis, .. } = self.shared.budgets;
+        let connecting = FeatureStore::connect(self.stores.features_url(), redis_connections, redis);
+        let features = connecting.await.map_err(|error| format!("the feature state: {error}"))?;
+        self.shared.repository.set_features(features);
+        self.features = true;
+        Ok(())
+    }
+
+    async fn follow(&mut self) -> Result<(), String> {
+        let log_error = |error: &dyn std::fmt::Display| format!("the log: {error}");
+        if self.opened.is_none() {
+            let names = Names::new(&self.stores.namespace);
+            let log = Log::open(&self.stores.redis_url, names).await.map_err(|error| log_error(&error))?;
+            self.opened = Some((log.clone(), DefinitionsCache::new(log)));
+        }
+        let Some((log, cache)) = &self.opened else { return Ok(()) };
+        let newest = registry::everywhere(log).await.map_err(|error| log_error(&error))?;
+        let newest = newest.ok_or("definitions; run `millrace apply`")?;
+        if newest != self.version {
+            let definitions = cache.get(newest).await.map_err(|error| error.to_string())?;
+            *self.shared.serving.write() = Some(Arc::new(Serving::new(definitions, newest, log)));
+            self.version = newest;
+            tracing::info!(version = newest, "definitions in force");
+        }
+        Ok(())
+    }
+
+    fn say(&self, missing: &str) {
+        let readiness = &self.shared.readiness;
+        if readiness.waiting_for() != missing {
+            tracing::warn!(waiting_for = missing, "not ready");
+            readiness.set_waiting(missing);
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! A feature server in this process, on the real stores that all tests of a checkout share, under a namespace of its
+//! own; and hands that write what the consumers would have written.
+#![allow(dead_code, clippy::unwrap_used, reason = "each test binary uses its own part, and a test may panic")]
+
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use metrics_exporter_prometheus::PrometheusHandle;
+use millrace_common::log::{Log, LogMeta, registry};
+use millrace_common::names::Names;
+use millrace_common::stores::clickhouse::{ClickHouse, Layout, Rows, migrate};
+use millrace_common::stores::features::{FeatureStore, Put};
+use millrace_common::stores::profiles::{ProfilePut, ProfileStore};
+use millrace_common::{clock, telemetry};
+use millrace_core::aggregate::Stamp;
+use millrace_core::codec;
+use millrace_core::definitions::{Definitions, DefinitionsSource, Store};
+use millrace_core::event::{Event, EventId};
+use millrace_core::key::KeyText;
+use millrace_core::partition::{Partition, partition_of};
+use millrace_core::position::Position;
+use millrace_core::scalar::Scalar;
+use millrace_core::slot::Slot;
+use millrace_devstack::Stack;
+use millrace_feature_server::{Config, run};
+use serde_json::Value as Json;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// Partitions of the tests' logs.
+pub const PARTITIONS: u16 = 4;
+/// Nothing listens there.
+pub const NOWHERE: &str = "127.0.0.1:1";
+
+pub const YAML: &str = r#"
+entities:
+  household: { key: household_id, type: int64, description: A loyalty-card household }
+  product: { key: product_id, type: string }
+events:
+  purchase: { partition_by: household, entities: [household, product] }
+  survey: { partition_by: household }
+views:
+  - name: spend
+    entity: household
+    from: [purchase]
+    ttl: 1h
+    features:
+      - { name: total, agg: sum, value: properties.amount, type: "decimal(18,2)", windows: [1h, lifetime] }
+      - { name: largest, agg: max, value: properties.amount, type: "decimal(18,2)", windows: [1m], default: "0.00" }
+  - name: profile
+    entity: household
+    store: mongodb
+    from: [survey]
+    features:
+      - { name: income, agg: last, value: properties.income, type: string, default: unknown }
+      - { name: surveys, agg: count }
+  - name: history
+    entity: household
+    store: clickhouse
+    from: [purchase]
+    features:
+      - { name: purchases_90d, agg: count, window: 90d }
+  - name: popularity
+    entity: product
+    from: [purchase]
+    features:
+      - { name: lines, agg: count }
+services:
+  basket: { v1: ["spend:total_1h"], v2: ["spend:total_1h", "spend:largest_1m", "profile:income"] }
+"#;
+
+/// Where a server finds its stores; a test replaces what it wants away.
+pub struct Urls {
+    pub redis: String,
+    pub mongodb: String,
+    pub clickhouse: String,
+}
+
+/// A namespace in which the definitions are in force.
+pub struct World {
+    pub urls: Urls,
+    pub namespace: String,
+    pub names: Names,
+    pub log: Log,
+    pub definitions: Arc<Definitions>,
+    _stack: Stack,
+}
+
+/// A running server.
+pub struct Server {
+    pub base: String,
+    pub http: reqwest::Client,
+    stop: CancellationToken,
+}
+
+impl World {
+    /// A namespace of this name's own, new for each run.
+    pub async fn new(name: &str) -> Self {
+        let world = Self::unapplied(name).await;
+        world.apply().await;
+        world
+    }
+
+    /// The same, before the first `apply`.
+    pub async fn unapplied(name: &str) -> Self {
+        let stack = millrace_devstack::shared_for_tests(millrace_devstack::test_dir()).await.unwrap();
+        let namespace = format!("test_serve_{name}_{}", clock::now_ms());
+        let urls = Urls {
+            redis: stack.redis_url().to_owned(),
+            mongodb: stack.mongodb_url().to_owned(),
+            clickhouse: stack.clickhouse_url().to_owned(),
+        };
+        let names = Names::new(&namespace);
+        let log = Log::create(&urls.redis, names.clone(), LogMeta::new(PARTITIONS, 300_000)).await.unwrap();
+        let definitions = Arc::new(Definitions::compile(source()).unwrap());
+        Self { urls, namespace, names, log, definitions, _stack: stack }
+    }
+
+    pub async fn apply(&self) {
+        registry::apply(&self.log, &source(), codec::ENGINE).await.unwrap();
+    }
+
+    /// Makes the tables and writes one purchase of each household into them.
+    pub async fn warehouse(&self, households: &[&str], time: i64) {
+        migrate(&self.urls.clickhouse, &self.namespace).await.unwrap();
+        let store = ClickHouse::connect(&self.urls.clickhouse, &self.namespace).unwrap();
+        store.apply_definitions(&self.definitions).await.unwrap();
+        let layout = Layout::new(&self.definitions);
+        for (number, key) in households.iter().enumerate() {
+            let event = Event {
+                event_type: "purchase".into(),
+                source: "test".into(),
+                id: EventId::Given(format!("e{number}")),
+                time: Some(time),
+                keys: vec![("household".into(), KeyText::from_canonical(key))],
+                properties: r#"{"amount":"1.15"}"#.into(),
+                traceparent: None,
+            };
+            let partition = partition_of(key, PARTITIONS);
+            let mut rows = Rows::default();
+            let position = Position::new(u64::try_from(time).unwrap(), number as u64 + 1);
+            layout.push(&mut rows, partition, position, &event);
+            store.insert(&layout, rows, &format!("t{number}")).await.unwrap();
+        }
+    }
+
+    /// A slot of `view` after these (feature time, inputs), as partition `writer` would have folded it.
+    pub fn slot(&self, view: &str, writer: u16, events: &[(i64, Vec<Option<Scalar<'_>>>)]) -> Slot {
+        let view = self.definitions.view(view, None).unwrap().1;
+        let mut slot = Slot::empty(view);
+        for (seq, (time, inputs)) in events.iter().enumerate() {
+            let position = Position::new(u64::try_from(clock::now_ms()).unwrap(), seq as u64 + 1);
+            let stamp = Stamp { feature_time: *time, event_id: "e", position, partition: Partition(writer) };
+            slot.absorb(view, stamp, inputs);
+        }
+        slot
+    }
+
+    /// Writes a slot where its view's store keeps it.
+    pub async fn put(&self, view: &str, key: &str, writer: u16, slot: &Slot) {
+        let view = self.definitions.view(view, None).unwrap().1;
+        let text = KeyText::from_canonical(key);
+        if view.store == Store::MongoDb {
+            let store = ProfileStore::connect(&self.urls.mongodb, &self.namespace, 1, Duration::from_secs(10));
+            let put = ProfilePut { view, key: &text, slot, partition: Partition(writer) };
+            store.await.unwrap().put(&[put]).await.unwrap();
+            return;
+        }
+        self.put_bytes(view.entity, &view.id(), key, writer, codec::encode(slot)).await;
+    }
+
+    pub async fn put_bytes(&self, entity: usize, view: &str, key: &str, writer: u16, bytes: Vec<u8>) {
+        let store = FeatureStore::connect(&self.urls.redis, 1, Duration::from_secs(10)).await.unwrap();
+        let hash = self.names.entity(&self.definitions.entities[entity].name, key);
+        let put = Put { key: hash, expire_ms: None, slots: vec![(format!("{view}|{writer}"), bytes)] };
+        store.put(&[put]).await.unwrap();
+    }
+
+    /// Purchases of a household now, each of so many cents.
+    pub async fn purchases(&self, household: &str, cents: &[i128]) {
+        let writer = partition_of(household, PARTITIONS).0;
+        let events: Vec<_> = cents.iter().map(|c| (clock::now_ms(), vec![Some(Scalar::Decimal(*c))])).collect();
+        self.put("spend", household, writer, &self.slot("spend", writer, &events)).await;
+    }
+
+    pub async fn survey(&self, household: &str, income: &str) {
+        let writer = partition_of(household, PARTITIONS).0;
+        let slot = self.slot("profile", writer, &[(clock::now_ms(), vec![Some(Scalar::Text(income.into()))])]);
+        self.put("profile", household, writer, &slot).await;
+    }
+
+    /// A server over these stores, with more arguments; it need not be ready.
+    pub async fn serve(&self, more: &[&str]) -> Server {
+        let Urls { redis, mongodb, clickhouse } = &self.urls;
+        let arguments = [
+            "feature-server",
+            "--redis-url",
+            redis,
+            "--mongodb-url",
+            mongodb,
+            "--clickhouse-url",
+            clickhouse,
+            "--namespace",
+            &self.namespace,
+        ];
+        // Budgets of production are for machines that do not compile beside their tests.
+        let slow = ["--redis-budget", "5s", "--mongodb-budget", "5s", "--clickhouse-budget", "5s", "--deadline", "5s"];
+        let slow = slow.iter().filter(|_| !more.contains(&"--deadline"));
+        let config = Config::parse_from(arguments.iter().chain(slow).chain(more));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let stop = CancellationToken::new();
+        tokio::spawn(run(config, listener, metrics(), stop.clone()));
+        Server { base, http: reqwest::Client::new(), stop }
+    }
+
+    /// The same, once it is ready.
+    pub async fn ready_server(&self) -> Server {
+        migrate(&self.urls.clickhouse, &self.namespace).await.unwrap();
+        let server = self.serve(&[]).await;
+        server.until_ready().await;
+        server
+    }
+}
+
+impl Server {
+    pub async fn get(&self, path: &str) -> (u16, Json) {
+        let response = self.http.get(format!("{}{path}", self.base)).send().await.unwrap();
+        (response.status().as_u16(), response.json().await.unwrap())
+    }
+
+    pub async fn post(&self, path: &str, body: &Json) -> (u16, Json) {
+        let response = self.http.post(format!("{}{path}", self.base)).json(body).send().await.unwrap();
+        (response.status().as_u16(), response.json().await.unwrap())
+    }
+
+    pub async fn text(&self, path: &str) -> (u16, String) {
+        let response = self.http.get(format!("{}{path}", self.base)).send().await.unwrap();
+        (response.status().as_u16(), response.text().await.unwrap())
+    }
+
+    pub async fn until_ready(&self) {
+        self.until("/readyz", |status, _| status == 200).await;
+    }
+
+    /// Asks again until the answer is as wanted; fails after a while.
+    pub async fn until(&self, path: &str, wanted: impl Fn(u16, &str) -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            let (status, text) = self.text(path).await;
+            if wanted(status, &text) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{path} still answers {status}: {text}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+pub fn source() -> DefinitionsSource {
+    DefinitionsSource { yaml: YAML.into(), schemas: Default::default() }
+}
+
+fn metrics() -> PrometheusHandle {
+    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
+    HANDLE.get_or_init(|| telemetry::metrics().unwrap()).clone()
+}

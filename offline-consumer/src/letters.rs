@@ -1,0 +1,63 @@
+//! Copies a partition's dead letters to ClickHouse. Their stream has a position of its own in the group's cursor; a
+//! resend meets its twin, because each row carries its place in that stream.
+
+use std::time::Duration;
+
+use millrace_common::log::{Advance, Advanced, DEAD_LETTERS, dead, cursor};
+use millrace_common::stores::clickhouse::ClickHouse;
+use millrace_common::worker::Owned;
+use millrace_core::position::Position;
+use tokio_util::sync::CancellationToken;
+
+/// Letters of one insert.
+const LETTERS: usize = 1_000;
+/// How often new letters are looked for.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Copies until told to stop or the lease is lost.
+pub async fn copy(clickhouse: ClickHouse, owned: Owned, stop: CancellationToken) {
+    let mut every = tokio::time::interval(LOOK_EVERY);
+    let mut failing = false;
+    loop {
+        tokio::select! {
+            _ = every.tick() => {}
+            () = stop.cancelled() => return,
+            () = owned.lost().cancelled() => return,
+        }
+        match copy_once(&clickhouse, &owned).await {
+            Ok(()) => failing = false,
+            Err(error) if !failing => {
+                failing = true;
+                tracing::warn!(partition = owned.partition().0, %error, "dead letters not copied yet");
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+async fn copy_once(clickhouse: &ClickHouse, owned: &Owned) -> anyhow::Result<()> {
+    let (log, partition, group) = (owned.log(), owned.partition(), owned.group());
+    let cursors = cursor::positions(log, partition, group).await?;
+    let mut from = cursors.get(DEAD_LETTERS).map_or(Position::ZERO, |cursor| cursor.position);
+    loop {
+        let letters = dead::read(log, partition, from, LETTERS).await?;
+        let Some((to, _)) = letters.last() else { return Ok(()) };
+        let to = *to;
+        clickhouse.insert_dead_letters(partition, &letters).await?;
+        let advance = Advance {
+            partition,
+            group,
+            token: owned.token(),
+            sink: DEAD_LETTERS,
+            from,
+            to,
+            entries: letters.len() as u64,
+            trim_to: None,
+            dead: &[],
+        };
+        if cursor::advance(log, &advance).await? != Advanced::Done {
+            return Ok(());
+        }
+        from = to;
+    }
+}
