@@ -12,8 +12,18 @@ const LINES: u64 = 9;
 /// The data set has 1.47 million lines in a year.
 const MS_PER_LINE: i64 = 21_450;
 const DEPARTMENTS: [&str; 12] = [
-    "GROCERY", "DRUG GM", "PRODUCE", "COSMETICS", "NUTRITION", "MEAT", "MEAT-PCKGD", "DELI", "PASTRY", "FLORAL",
-    "SEAFOOD-PCKGD", "SALAD BAR",
+    "GROCERY",
+    "DRUG GM",
+    "PRODUCE",
+    "COSMETICS",
+    "NUTRITION",
+    "MEAT",
+    "MEAT-PCKGD",
+    "DELI",
+    "PASTRY",
+    "FLORAL",
+    "SEAFOOD-PCKGD",
+    "SALAD BAR",
 ];
 
 /// One line of a receipt.
@@ -89,7 +99,8 @@ impl Iterator for Purchases {
         let product = self.products.draw(&mut self.random);
         let properties = properties(&mut self.random, self.receipt, product);
         let Receipt { household, time, .. } = self.receipt;
-        let purchase = Purchase { number: self.number, household: household + 1, product: 800_000 + product, time, properties };
+        let purchase =
+            Purchase { number: self.number, household: household + 1, product: 800_000 + product, time, properties };
         self.left -= 1;
         self.number += 1;
         Some(purchase)

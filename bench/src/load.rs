@@ -54,7 +54,12 @@ impl Latencies {
     }
 
     /// The time in ms within which this part (0 to 1) of them were done.
-    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index")]
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "an index"
+    )]
     pub fn ms(&self, part: f64) -> f64 {
         let at = (self.0.len() as f64 * part).ceil() as usize;
         self.0.get(at.saturating_sub(1)).map_or(f64::NAN, |micros| f64::from(*micros) / 1e3)

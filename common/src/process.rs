@@ -44,7 +44,9 @@ pub fn shutdown_on_signal() -> anyhow::Result<CancellationToken> {
 pub async fn drain(grace: Duration, work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     match tokio::time::timeout(grace, work).await {
         Ok(result) => result,
-        Err(_) => anyhow::bail!("work in hand did not finish within {} s; nothing acknowledged is lost", grace.as_secs()),
+        Err(_) => {
+            anyhow::bail!("work in hand did not finish within {} s; nothing acknowledged is lost", grace.as_secs())
+        }
     }
 }
 

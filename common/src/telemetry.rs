@@ -6,8 +6,7 @@ use tracing_subscriber::EnvFilter;
 use crate::config::ProcessConfig;
 
 /// Seconds; from half a millisecond to ten seconds.
-const LATENCY_BUCKETS: [f64; 14] =
-    [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0];
+const LATENCY_BUCKETS: [f64; 14] = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0];
 
 /// Starts logging to standard error and answers the metrics of this process. Called once, first in `main`.
 pub fn init(config: &ProcessConfig) -> anyhow::Result<PrometheusHandle> {

@@ -187,7 +187,14 @@ async fn insert(store: &ClickHouse, definitions: &Definitions, log: &[Logged], t
 }
 
 /// The online path's answer: folded slot by slot, then assembled.
-fn online(definitions: &Definitions, view: usize, key: &KeyText, log: &[Logged], wanted: &[usize], t: i64) -> Vec<FeatureValue> {
+fn online(
+    definitions: &Definitions,
+    view: usize,
+    key: &KeyText,
+    log: &[Logged],
+    wanted: &[usize],
+    t: i64,
+) -> Vec<FeatureValue> {
     let declared = &definitions.views[view];
     let mut slots: BTreeMap<u16, Slot> = BTreeMap::new();
     for (partition, position, event) in log {
@@ -228,7 +235,10 @@ fn keys(view: &View, definitions: &Definitions, log: &[Logged], seed: u64) -> Ve
 fn agree(view: &View, index: usize, online: &FeatureValue, offline: &FeatureValue, magnitude: f64) -> bool {
     let feature = &view.features[index];
     let float_input = feature.input.is_some_and(|input| view.inputs[input].1 == ValueType::Float64);
-    let folded = matches!(feature.aggregation, millrace_core::definitions::Aggregation::Sum | millrace_core::definitions::Aggregation::Mean);
+    let folded = matches!(
+        feature.aggregation,
+        millrace_core::definitions::Aggregation::Sum | millrace_core::definitions::Aggregation::Mean
+    );
     match (&online.value, &offline.value) {
         (Value::Number(a), Value::Number(b)) if float_input && folded => {
             (a.as_f64().unwrap() - b.as_f64().unwrap()).abs() <= 1e-9 * magnitude && online.status == offline.status
@@ -318,16 +328,16 @@ async fn what_was_known_at_a_position_or_a_time_is_what_would_have_been_served_t
             .filter_map(|p| log[..cut].iter().rfind(|(partition, ..)| partition.0 == p))
             .map(|(partition, upto, _)| Known { partition: *partition, after: Position::ZERO, upto: *upto })
             .collect();
-        let after: Vec<Known> = known
-            .iter()
-            .map(|k| Known { after: k.upto, upto: Position::new(u64::MAX, u64::MAX), ..*k })
-            .collect();
-        let later = |(partition, position, _): &&Logged| after.iter().any(|k| k.partition == *partition && *position > k.after);
+        let after: Vec<Known> =
+            known.iter().map(|k| Known { after: k.upto, upto: Position::new(u64::MAX, u64::MAX), ..*k }).collect();
+        let later =
+            |(partition, position, _): &&Logged| after.iter().any(|k| k.partition == *partition && *position > k.after);
         let tail: Vec<Logged> = log.iter().filter(later).cloned().collect();
         let middle = log[cut].1.ms;
         let arrived: Vec<Logged> = log.iter().filter(|(_, position, _)| position.ms <= middle).cloned().collect();
         let t = newest(&log) - 30_000;
-        let past: Vec<Logged> = log.iter().filter(|(_, position, event)| event.feature_time(*position) <= t).cloned().collect();
+        let past: Vec<Logged> =
+            log.iter().filter(|(_, position, event)| event.feature_time(*position) <= t).cloned().collect();
         for (view, declared) in definitions.views.iter().enumerate() {
             let keys = keys(declared, &definitions, &log, seed);
             let wanted: Vec<usize> = (0..declared.features.len()).collect();
@@ -381,7 +391,8 @@ async fn more_distinct_values_than_are_exact_is_an_error_in_sql_too() {
     store.apply_definitions(&definitions).await.unwrap();
     let event = |user: u64, n: u64| {
         let text = format!("{{\"type\":\"click\",\"user_id\":{user},\"properties\":{{\"n\":{n}}}}}");
-        let event = RawEvent::parse(&text, false).unwrap().validate(&definitions, NOW, || EventId::Made("x".into())).unwrap();
+        let event =
+            RawEvent::parse(&text, false).unwrap().validate(&definitions, NOW, || EventId::Made("x".into())).unwrap();
         (Partition(0), Position::new(NOW as u64, user << 32 | n), event)
     };
     let log: Vec<Logged> = (0..65_536).map(|n| event(1, n)).chain((0..65_537).map(|n| event(2, n))).collect();

@@ -89,11 +89,8 @@ impl Fixture {
 
 async fn put(store: &ProfileStore, view: &View, puts: &[(&str, Slot)]) -> Vec<ProfileWritten> {
     let keys: Vec<KeyText> = puts.iter().map(|(key, _)| KeyText::from_canonical(key)).collect();
-    let puts: Vec<ProfilePut<'_>> = keys
-        .iter()
-        .zip(puts)
-        .map(|(key, (_, slot))| ProfilePut { view, key, slot, partition: Partition(3) })
-        .collect();
+    let puts: Vec<ProfilePut<'_>> =
+        keys.iter().zip(puts).map(|(key, (_, slot))| ProfilePut { view, key, slot, partition: Partition(3) }).collect();
     store.put(&puts).await.unwrap()
 }
 
@@ -106,9 +103,7 @@ async fn a_document_is_replaced_only_by_a_later_checkpoint_by_either_way_of_writ
         slot.checkpoint.generation = 1;
         slot
     };
-    for (store, key) in
-        [(fixture.store.clone(), "bulk"), (fixture.store.clone().with_update_command(), "update")]
-    {
+    for (store, key) in [(fixture.store.clone(), "bulk"), (fixture.store.clone().with_update_command(), "update")] {
         for (slot, expected) in [
             (fixture.slot(2), Written),
             (fixture.slot(2), Already),
@@ -177,7 +172,8 @@ async fn a_document_is_readable_by_people_and_by_us() {
     assert_eq!(rows[2], rows[1]);
     assert_eq!(profile.newest, Some(1_700_000_000_003));
     let values: Vec<_> = profile.values.into_iter().map(Result::unwrap).collect();
-    let expected = [Some(json!(["plan-3", "plan-2"])), Some(json!("3.15")), Some(json!(86_400_000)), None, Some(json!(3))];
+    let expected =
+        [Some(json!(["plan-3", "plan-2"])), Some(json!("3.15")), Some(json!(86_400_000)), None, Some(json!(3))];
     assert_eq!(values, expected);
 }
 
@@ -211,6 +207,7 @@ async fn migrations_are_recorded_and_an_edited_one_is_refused() {
 
 #[tokio::test]
 async fn a_server_that_is_away_is_an_error_in_time() {
-    let store = ProfileStore::connect("mongodb://127.0.0.1:1", "test_away", 1, Duration::from_millis(200)).await.unwrap();
+    let store =
+        ProfileStore::connect("mongodb://127.0.0.1:1", "test_away", 1, Duration::from_millis(200)).await.unwrap();
     assert!(matches!(store.ping().await, Err(ProfileError::Away(_) | ProfileError::Late(_))));
 }

@@ -72,9 +72,8 @@ pub fn newest(slots: &[Slot]) -> Option<i64> {
 pub fn assemble(view: &View, slots: &[Slot], wanted: &[usize], t: i64) -> Vec<FeatureValue> {
     let newest = newest(slots);
     let missing = |status, reason: Option<&str>| {
-        let one = |index: &usize| {
-            FeatureValue::missing(&view.features[*index], status, newest, reason.map(str::to_owned))
-        };
+        let one =
+            |index: &usize| FeatureValue::missing(&view.features[*index], status, newest, reason.map(str::to_owned));
         wanted.iter().map(one).collect()
     };
     match newest {

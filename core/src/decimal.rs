@@ -59,7 +59,8 @@ impl DecimalType {
         let too_large = || InvalidDecimal::TooLarge { text: shorten(text), precision: self.precision };
         let mut units: i128 = 0;
         for digit in bytes() {
-            units = units.checked_mul(10).and_then(|u| u.checked_add(i128::from(digit - b'0'))).ok_or_else(too_large)?;
+            units =
+                units.checked_mul(10).and_then(|u| u.checked_add(i128::from(digit - b'0'))).ok_or_else(too_large)?;
         }
         let fraction_digits = i32::try_from(fraction.len()).map_err(|_| not_a_number())?;
         let shift = i32::from(self.scale).saturating_add(exponent).saturating_sub(fraction_digits);

@@ -222,6 +222,9 @@ mod tests {
 
     #[test]
     fn identity_and_content_never_change() {
-        assert_eq!((event().identity(), event().content()), (Some(59_256_320_351_499_313_706_489_781_883_133_995_976), 16_866_917_078_661_679_304));
+        assert_eq!(
+            (event().identity(), event().content()),
+            (Some(59_256_320_351_499_313_706_489_781_883_133_995_976), 16_866_917_078_661_679_304)
+        );
     }
 }

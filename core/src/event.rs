@@ -245,7 +245,8 @@ fn take_keys(
         let mut parts: Vec<(KeyType, Value)> = Vec::with_capacity(entity.key.len());
         for (name, kind) in &entity.key {
             let Some(at) = fields.iter().position(|(field, _)| field == name) else { continue };
-            let value = json::parse(fields.swap_remove(at).1.get(), name).map_err(|e| Rejected::new(e.path, e.message))?;
+            let value =
+                json::parse(fields.swap_remove(at).1.get(), name).map_err(|e| Rejected::new(e.path, e.message))?;
             if !value.is_null() {
                 parts.push((*kind, value));
             }
@@ -302,8 +303,8 @@ fn check_properties(event_type: &EventType, text: &str) -> Result<String, Reject
         let pointer = error.instance_path().to_string().replace('/', ".");
         return Err(Rejected::new(format!("properties{pointer}"), error.to_string()));
     }
-    let declared = crate::extract::properties(event_type, text)
-        .map_err(|error| Rejected::new("properties", error.to_string()))?;
+    let declared =
+        crate::extract::properties(event_type, text).map_err(|error| Rejected::new("properties", error.to_string()))?;
     for (index, kind) in &event_type.reads {
         let (path, Some(raw)) = (&event_type.paths[*index], declared[*index]) else { continue };
         let scalar = Scalar::read(raw.get(), kind).map_err(|e| Rejected::new(path.text(), e.to_string()))?;

@@ -43,7 +43,8 @@ impl<'a> Visitor<'a> for Level<'_, '_, 'a> {
 
     fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some(name) = map.next_key::<std::borrow::Cow<'a, str>>()? {
-            let hits = || self.wanted.iter().filter(|(_, path)| path.segments.get(self.depth).is_some_and(|s| *s == name));
+            let hits =
+                || self.wanted.iter().filter(|(_, path)| path.segments.get(self.depth).is_some_and(|s| *s == name));
             if hits().next().is_none() {
                 map.next_value::<IgnoredAny>()?;
                 continue;
@@ -59,7 +60,9 @@ impl<'a> Visitor<'a> for Level<'_, '_, 'a> {
             }
             if !deeper.is_empty() && raw.get().starts_with('{') {
                 let level = Level { depth: self.depth + 1, wanted: deeper, found: &mut *self.found };
-                level.deserialize(&mut serde_json::Deserializer::from_str(raw.get())).map_err(serde::de::Error::custom)?;
+                level
+                    .deserialize(&mut serde_json::Deserializer::from_str(raw.get()))
+                    .map_err(serde::de::Error::custom)?;
             }
         }
         Ok(())

@@ -131,7 +131,9 @@ impl<'de> Visitor<'de> for Strict<'_> {
                     return Err(self.state.fail("an empty property name"));
                 }
                 if name.contains('.') {
-                    return Err(self.state.fail("a property name with a `.`, which ClickHouse reads as a path; nest an object instead"));
+                    return Err(self
+                        .state
+                        .fail("a property name with a `.`, which ClickHouse reads as a path; nest an object instead"));
                 }
                 if map.contains_key(&name) || nulls.contains(&name) {
                     return Err(self.state.fail("this property is given twice"));

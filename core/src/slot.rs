@@ -126,7 +126,11 @@ impl WindowState {
                 ring.iter().filter(|(start, _)| *start >= oldest).for_each(|(_, tile)| take(tile));
             }
             (Window::Session { gap, .. }, Self::Sessions(sessions)) => {
-                sessions.last().filter(|last| t.saturating_sub(last.end) <= gap).into_iter().for_each(|s| take(&s.tile));
+                sessions
+                    .last()
+                    .filter(|last| t.saturating_sub(last.end) <= gap)
+                    .into_iter()
+                    .for_each(|s| take(&s.tile));
             }
             (_, Self::Lifetime(tile)) => take(tile),
             _ => {}

@@ -19,16 +19,21 @@ const PARTITIONS: u16 = 3;
 fn definitions() -> Definitions {
     let aggregations = ["count", "sum", "mean", "min", "max", "first", "last", "distinct_count", "last_n, n: 3"];
     let feature = |name: &str, agg: &str, window: &str, kind: &str| {
-        format!("      - {{ name: {name}, agg: {agg}, value: properties.{kind}, type: {}, window: {window} }}\n", match kind {
-            "int" => "int64",
-            "money" => "\"decimal(18,2)\"",
-            _ => "string",
-        })
+        format!(
+            "      - {{ name: {name}, agg: {agg}, value: properties.{kind}, type: {}, window: {window} }}\n",
+            match kind {
+                "int" => "int64",
+                "money" => "\"decimal(18,2)\"",
+                _ => "string",
+            }
+        )
     };
     let mut known = String::new();
     let mut all = String::new();
     for (index, agg) in aggregations.iter().enumerate() {
-        for (at, window) in ["lifetime", "20s", "{ sliding: 60s, hop: 7s }", "{ tumbling: 30s }", "{ session: 5s }"].iter().enumerate() {
+        for (at, window) in
+            ["lifetime", "20s", "{ sliding: 60s, hop: 7s }", "{ tumbling: 30s }", "{ session: 5s }"].iter().enumerate()
+        {
             for kind in ["int", "money", "text"] {
                 if kind == "text" && (*agg == "sum" || *agg == "mean") {
                     continue;
@@ -79,7 +84,8 @@ impl Event {
 }
 
 fn events(partitions: u16) -> impl Strategy<Value = Vec<Event>> {
-    let one = (0i64..120_000, 0u8..5, 0..partitions, 0u64..3, any::<Option<i8>>(), any::<Option<i16>>(), any::<Option<u8>>());
+    let one =
+        (0i64..120_000, 0u8..5, 0..partitions, 0u64..3, any::<Option<i8>>(), any::<Option<i16>>(), any::<Option<u8>>());
     proptest::collection::vec(one, 1..60).prop_map(|raw| {
         let mut ms = 200_000;
         raw.into_iter()
@@ -288,12 +294,16 @@ proptest! {
 fn past_the_exact_range_a_distinct_count_says_so() {
     let yaml = "entities: { user: { key: user_id, type: int64 } }\nevents: { click: { partition_by: user } }\nviews:\n  \
                 - { name: v, entity: user, from: [click], features: [{ name: n, agg: distinct_count, value: properties.x, type: int64 }] }";
-    let definitions =
-        Definitions::compile(DefinitionsSource { yaml: yaml.into(), schemas: BTreeMap::new() }).unwrap();
+    let definitions = Definitions::compile(DefinitionsSource { yaml: yaml.into(), schemas: BTreeMap::new() }).unwrap();
     let view = &definitions.views[0];
     let mut slot = Slot::empty(view);
     for value in 0..=65_536i64 {
-        let at = Stamp { feature_time: 1, event_id: "", position: Position::new(1, value as u64 + 1), partition: Partition(0) };
+        let at = Stamp {
+            feature_time: 1,
+            event_id: "",
+            position: Position::new(1, value as u64 + 1),
+            partition: Partition(0),
+        };
         if value == 65_536 {
             assert_eq!(assemble(view, &[slot.clone()], &[0], 1)[0].value, json!(65_536));
         }

@@ -58,7 +58,7 @@ impl ServiceKind {
         match self {
             Self::Ingest => "MILLRACE_INGEST_LISTEN",
             Self::OnlineConsumer | Self::OfflineConsumer => "MILLRACE_ADMIN_LISTEN",
-            Self::FeatureServer => "MILLRACE_SERVER_LISTEN",
+            Self::FeatureServer => "MILLRACE_SERVE_LISTEN",
         }
     }
 }

@@ -19,7 +19,11 @@ pub fn catalog(definitions: &Definitions, version: u32) -> Json {
 
 fn entities(definitions: &Definitions) -> Json {
     let part = |(name, kind): &(String, KeyType)| {
-        json!({ "name": name, "type": match kind { KeyType::Int64 => "int64", KeyType::String => "string" } })
+        let kind = match kind {
+            KeyType::Int64 => "int64",
+            KeyType::String => "string",
+        };
+        json!({ "name": name, "type": kind })
     };
     let one = |entity: &millrace_core::definitions::Entity| {
         let key: Json = entity.key.iter().map(part).collect();

@@ -44,10 +44,8 @@ async fn catalog(State(shared): State<Arc<Shared>>) -> Result<Response, RequestE
 
 /// Reads for a door: bounds the requests in hand and counts them.
 async fn read(shared: &Shared, door: &'static str, request: &Request) -> Result<Answer, RequestError> {
-    let _permit = shared
-        .permits
-        .try_acquire()
-        .map_err(|_| RequestError::Unavailable("too many requests in hand".to_owned()))?;
+    let _permit =
+        shared.permits.try_acquire().map_err(|_| RequestError::Unavailable("too many requests in hand".to_owned()))?;
     let values = request.keys.len().saturating_mul(request.plan.features.len());
     if values > shared.limits.max_values {
         let most = shared.limits.max_values;

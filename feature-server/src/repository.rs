@@ -164,7 +164,13 @@ impl Repository {
         }
     }
 
-    async fn read_mongodb(&self, plan: &Plan, keys: &[KeyText], at: Instant, budget: Duration) -> (Part, Option<String>) {
+    async fn read_mongodb(
+        &self,
+        plan: &Plan,
+        keys: &[KeyText],
+        at: Instant,
+        budget: Duration,
+    ) -> (Part, Option<String>) {
         if plan.mongodb.is_empty() {
             return (Vec::new(), None);
         }

@@ -60,8 +60,7 @@ impl Shared {
     pub async fn new(config: &Config, readiness: Readiness) -> anyhow::Result<Self> {
         let (stores, budgets) = (&config.stores, config.budgets.clone());
         let pool = budgets.mongodb_connections;
-        let profiles =
-            ProfileStore::connect(&stores.mongodb_url, &stores.namespace, pool, budgets.mongodb).await?;
+        let profiles = ProfileStore::connect(&stores.mongodb_url, &stores.namespace, pool, budgets.mongodb).await?;
         let warehouse = Warehouse::new(&stores.clickhouse_url, &stores.namespace, config.on_demand.query_timeout)?;
         Ok(Self {
             repository: Repository::new(profiles, warehouse, budgets.clone(), config.on_demand.clone()),
@@ -91,7 +90,8 @@ impl Serving {
 /// Follows the definitions until `shutdown`. Ready once the log, the definitions and each store that they use were
 /// reached; a store that goes away later costs its own features, not the whole service.
 pub async fn keep_current(shared: Arc<Shared>, stores: StoreConfig, shutdown: CancellationToken) {
-    let mut keeper = Keeper { shared, stores, opened: None, version: 0, features: false, profiles: false, clickhouse: false };
+    let mut keeper =
+        Keeper { shared, stores, opened: None, version: 0, features: false, profiles: false, clickhouse: false };
     let mut every = tokio::time::interval(LOOK_EVERY);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while shutdown.run_until_cancelled(every.tick()).await.is_some() {

@@ -62,7 +62,10 @@ async fn an_entity_that_is_no_partition_key_is_merged_from_all_partitions() {
     }
     let server = world.ready_server().await;
     let (_, body) = server.get("/v1/features/product/tea%2Fgreen?features=popularity:lines").await;
-    assert_eq!(body["results"][0], json!({ "key": "tea/green", "status": "PRESENT", "values": { "popularity:lines": 10 } }));
+    assert_eq!(
+        body["results"][0],
+        json!({ "key": "tea/green", "status": "PRESENT", "values": { "popularity:lines": 10 } })
+    );
 }
 
 #[tokio::test]

@@ -49,7 +49,9 @@ pub enum Form {
 /// Finds the events in a body, without looking into them.
 pub fn split(body: &str, ndjson: bool) -> Result<(Form, Vec<&str>), RequestError> {
     let form = match body.trim_start().as_bytes().first() {
-        None => return Err(RequestError::Unparsable("the body is empty; expected an event or an array of events".into())),
+        None => {
+            return Err(RequestError::Unparsable("the body is empty; expected an event or an array of events".into()));
+        }
         _ if ndjson => Form::Lines,
         Some(b'[') => Form::Array,
         Some(_) => Form::One,
@@ -95,11 +97,7 @@ pub fn validate(
 }
 
 /// Appends valid events in order. Each has its own outcome.
-pub async fn append(
-    appender: &Appender,
-    partitions: u16,
-    events: &[Event],
-) -> Vec<Result<Accepted, AppendError>> {
+pub async fn append(appender: &Appender, partitions: u16, events: &[Event]) -> Vec<Result<Accepted, AppendError>> {
     let placed: Vec<(Partition, &Event)> = events.iter().map(|event| (event.partition(partitions), event)).collect();
     let outcomes = appender.append_batch(&placed).await;
     let accepted = |((partition, event), outcome): (&(Partition, &Event), Result<Position, AppendError>)| {

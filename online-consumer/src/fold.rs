@@ -69,8 +69,7 @@ impl Fold {
 
     /// Takes a batch apart. A function of the batch alone, so that a repeated commit finds the same dead letters.
     pub fn prepare<'b>(&self, batch: &'b Batch) -> Prepared<'b> {
-        let mut prepared =
-            Prepared { definitions: batch.definitions.clone(), touches: Vec::new(), dead: Vec::new() };
+        let mut prepared = Prepared { definitions: batch.definitions.clone(), touches: Vec::new(), dead: Vec::new() };
         for (position, event) in &batch.events {
             self.prepare_event(&batch.definitions, *position, event, &mut prepared);
         }

@@ -42,8 +42,7 @@ pub async fn run(
     tokio::spawn(serve(admin, admin_routes(metrics, readiness.clone()), CancellationToken::new()));
     let names = Names::new(&config.stores.namespace);
     let Some((log, sinks)) = connect(&config, &names, &readiness, &shutdown).await else { return Ok(()) };
-    let group =
-        GroupConfig { group: Group::Online, worker: config.worker.worker_id(), lease: config.worker.lease };
+    let group = GroupConfig { group: Group::Online, worker: config.worker.worker_id(), lease: config.worker.lease };
     tracing::info!(worker = group.worker, "working");
     let working = tokio::spawn(run_group(log, group, sinks, readiness, shutdown.clone()));
     shutdown.cancelled().await;

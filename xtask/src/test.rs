@@ -15,7 +15,12 @@ pub async fn run() -> anyhow::Result<()> {
     }
     run_cargo(&["build", "--workspace", "--all-targets"])?;
     let stack = shared_for_tests(&dir).await?;
-    eprintln!("xtask: testing on {}, {} and {}", stack.redis().server(), stack.mongodb().server(), stack.clickhouse().server());
+    eprintln!(
+        "xtask: testing on {}, {} and {}",
+        stack.redis().server(),
+        stack.mongodb().server(),
+        stack.clickhouse().server()
+    );
     let mut tests = cargo(&["test", "--workspace", "--no-fail-fast"]);
     let tested = exec(tests.env("MILLRACE_TEST_STORES", &dir));
     let mongodb = stack.mongodb().server().to_owned();

@@ -108,7 +108,9 @@ async fn store_health(stores: &StoreConfig) -> Value {
         Err(error) => error,
     };
     let mongodb = async {
-        let profiles = ProfileStore::connect(&stores.mongodb_url, &stores.namespace, 1, TIMEOUT).await.map_err(|e| e.to_string())?;
+        let profiles = ProfileStore::connect(&stores.mongodb_url, &stores.namespace, 1, TIMEOUT)
+            .await
+            .map_err(|e| e.to_string())?;
         profiles.ping().await.map_err(|e| e.to_string())
     };
     let clickhouse = async {

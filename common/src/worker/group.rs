@@ -30,12 +30,7 @@ pub struct GroupConfig {
 /// The sinks that work on one partition: runs them all until `stop`.
 pub trait Sinks: Clone + Send + Sync + 'static {
     /// Works on `owned` until `stop` is cancelled or the lease is lost.
-    fn run(
-        &self,
-        owned: Owned,
-        cache: DefinitionsCache,
-        stop: CancellationToken,
-    ) -> impl Future<Output = ()> + Send;
+    fn run(&self, owned: Owned, cache: DefinitionsCache, stop: CancellationToken) -> impl Future<Output = ()> + Send;
 }
 
 struct Running {
@@ -100,7 +95,12 @@ async fn rebalance<S: Sinks>(
 async fn take(log: &Log, config: &GroupConfig, partition: Partition) -> Option<Owned> {
     match cursor::acquire(log, partition, config.group, &config.worker, config.lease).await {
         Ok(Some(lease)) => {
-            tracing::info!(partition = partition.0, group = config.group.name(), epoch = lease.token.epoch, "partition taken");
+            tracing::info!(
+                partition = partition.0,
+                group = config.group.name(),
+                epoch = lease.token.epoch,
+                "partition taken"
+            );
             Some(Owned::new(log.clone(), partition, config.group, lease.token, lease.expires))
         }
         Ok(None) => None,

@@ -86,7 +86,9 @@ impl Judge {
         };
         match verdict {
             Verdict::Duplicate => return Fate::Duplicate,
-            Verdict::Conflict => return dead("an event with the same source and id, but other content, came before".into()),
+            Verdict::Conflict => {
+                return dead("an event with the same source and id, but other content, came before".into());
+            }
             Verdict::New => {}
         }
         match self.misplaced(&event, definitions) {

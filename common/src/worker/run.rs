@@ -154,11 +154,16 @@ impl Turn<'_> {
         let started = tokio::time::Instant::now();
         let late = sink.commit(batch, &fence).await?;
         let outcome = self.advance(sink.name(), late).await?;
-        metrics::histogram!("millrace_batch_commit_seconds", "sink" => sink.name()).record(started.elapsed().as_secs_f64());
+        metrics::histogram!("millrace_batch_commit_seconds", "sink" => sink.name())
+            .record(started.elapsed().as_secs_f64());
         Ok(outcome)
     }
 
-    async fn advance(&mut self, sink: &'static str, more_dead: Vec<crate::log::DeadLetter>) -> Result<Outcome, TurnError> {
+    async fn advance(
+        &mut self,
+        sink: &'static str,
+        more_dead: Vec<crate::log::DeadLetter>,
+    ) -> Result<Outcome, TurnError> {
         let Some(batch) = &mut self.pending else { return Ok(Outcome::Idle) };
         let dead: Vec<_> = batch.dead.iter().cloned().chain(more_dead).collect();
         let due = self.trimmed.is_none_or(|at| at.elapsed() >= TRIM_EVERY);

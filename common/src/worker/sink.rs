@@ -70,11 +70,8 @@ pub trait Sink: Send + 'static {
 
     /// Begins at the stored cursor, as a new owner or after [`SinkError::Stale`]: drops what is in memory and settles
     /// what was in flight.
-    fn begin<F: Fence>(
-        &mut self,
-        cursor: &SinkCursor,
-        fence: &F,
-    ) -> impl Future<Output = Result<(), SinkError>> + Send;
+    fn begin<F: Fence>(&mut self, cursor: &SinkCursor, fence: &F)
+    -> impl Future<Output = Result<(), SinkError>> + Send;
 
     /// Makes the whole batch durable, once. `Ok` means that the store holds it, but for what the dead letters name:
     /// entries (or one view of them) that this sink leaves out. Called again with the same batch after an error.

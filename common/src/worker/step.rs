@@ -69,17 +69,7 @@ impl Place {
             judge.remember(entry);
         }
         let definitions = cache.get(version).await?;
-        Ok(Self {
-            reader,
-            judge,
-            definitions,
-            version,
-            cache: cache.clone(),
-            partition,
-            group,
-            sink,
-            position,
-        })
+        Ok(Self { reader, judge, definitions, version, cache: cache.clone(), partition, group, sink, position })
     }
 
     /// Reads until `limit` entries are there or `linger` has passed since the first came. An empty answer is no
@@ -132,7 +122,12 @@ impl Place {
         }
         self.definitions = self.cache.get(control.version).await?;
         self.version = control.version;
-        tracing::debug!(partition = self.partition.0, sink = self.sink, version = control.version, "definitions in force");
+        tracing::debug!(
+            partition = self.partition.0,
+            sink = self.sink,
+            version = control.version,
+            "definitions in force"
+        );
         Ok(())
     }
 

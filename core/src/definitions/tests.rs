@@ -26,7 +26,8 @@ services:
 "#;
 
 fn compile(yaml: &str) -> Result<Definitions, String> {
-    Definitions::compile(DefinitionsSource { yaml: yaml.into(), schemas: Default::default() }).map_err(|e| e.to_string())
+    Definitions::compile(DefinitionsSource { yaml: yaml.into(), schemas: Default::default() })
+        .map_err(|e| e.to_string())
 }
 
 #[test]

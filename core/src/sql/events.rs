@@ -90,7 +90,8 @@ fn event_view(definitions: &Definitions, event: &EventType) -> String {
         // A property that is called like a column is told apart by where it comes from.
         let name = if taken.contains(&name) { format!("properties.{name}") } else { name };
         if taken.insert(name.clone()) {
-            let value = kind.map_or_else(|| inputs::property(&segments, &ValueType::String), |k| inputs::property(&segments, &k));
+            let value = kind
+                .map_or_else(|| inputs::property(&segments, &ValueType::String), |k| inputs::property(&segments, &k));
             columns.push(format!("{value} AS {}", quote_name(&name)));
         }
     }

@@ -6,7 +6,8 @@ use crate::definitions::{Definitions, InputSource, ValueType};
 use super::{quote_name, quote_text};
 
 /// An RFC 3339 time, which is all that `Scalar::read` takes besides epoch milliseconds.
-const RFC_3339: &str = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})$";
+const RFC_3339: &str =
+    r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})$";
 
 /// An expression over a row of `events` for one input of a view, nullable.
 pub fn input(definitions: &Definitions, source: &InputSource, kind: &ValueType) -> String {

@@ -13,10 +13,14 @@ const MINORS: std::ops::RangeInclusive<u32> = 10..=13;
 
 /// The interpreter of a virtualenv called `name` with these packages (`name==version`), made if it is not there.
 pub fn virtualenv(name: &str, packages: &[String]) -> Result<PathBuf, DevstackError> {
-    let folder = cached(name, |folder| folder.join("bin/python3").exists(), |folder| {
-        say(&format!("fetching {}", packages.join(", ")));
-        install(folder, packages)
-    })?;
+    let folder = cached(
+        name,
+        |folder| folder.join("bin/python3").exists(),
+        |folder| {
+            say(&format!("fetching {}", packages.join(", ")));
+            install(folder, packages)
+        },
+    )?;
     Ok(folder.join("bin/python3"))
 }
 

@@ -149,9 +149,10 @@ fn streamed(definitions: &Definitions, entity: usize) -> Vec<(usize, usize)> {
 
 fn service(definitions: &Definitions, entity: usize, reference: &str) -> Result<Vec<(usize, usize)>, RequestError> {
     let Some(service) = definitions.service(reference) else {
-        let versions = definitions.services.iter().flat_map(|service| {
-            service.versions.keys().map(|version| format!("{}@{version}", service.name))
-        });
+        let versions = definitions
+            .services
+            .iter()
+            .flat_map(|service| service.versions.keys().map(|version| format!("{}@{version}", service.name)));
         let known = list(versions);
         return Err(RequestError::unknown("service", format!("no service `{reference}`; there is {known}")));
     };
@@ -216,9 +217,10 @@ fn unknown_feature(definitions: &Definitions, entity: usize, reference: &str) ->
 pub(super) fn instant(text: &str) -> Result<i64, RequestError> {
     // In a query string a `+` stands for a space.
     let text = text.replace(' ', "+");
-    let ms = text.parse().ok().or_else(|| {
-        chrono::DateTime::parse_from_rfc3339(&text).ok().map(|instant| instant.timestamp_millis())
-    });
+    let ms = text
+        .parse()
+        .ok()
+        .or_else(|| chrono::DateTime::parse_from_rfc3339(&text).ok().map(|instant| instant.timestamp_millis()));
     ms.ok_or_else(|| RequestError::invalid("as_of", "expected RFC 3339 or epoch milliseconds"))
 }
 

@@ -48,7 +48,8 @@ async fn read_many(shared: &Shared, uri: &Uri, bytes: Result<Bytes, BytesRejecti
     let ids = body.entity_ids.as_array().filter(|ids| !ids.is_empty()).ok_or(RequestError::NoEntities)?;
     let keys = ask::json_keys(shared, entity, "entity_ids", ids)?;
     let service = body.feature_version.as_str();
-    let service = service.ok_or_else(|| RequestError::invalid("feature_version", "expected a service, such as `fraud@2`"))?;
+    let service =
+        service.ok_or_else(|| RequestError::invalid("feature_version", "expected a service, such as `fraud@2`"))?;
     let plan = ask::plan(shared, &serving, index, Selection::Service(service)).map_err(|error| match error {
         RequestError::Unknown { error, .. } => RequestError::unknown("feature_version", error),
         RequestError::Invalid { error, .. } => RequestError::invalid("feature_version", error),

@@ -74,9 +74,8 @@ pub fn from_finished(view: &View, wanted: &[usize], finished: Option<Finished>, 
 
 /// No value could be had.
 pub fn failed(view: &View, wanted: &[usize], newest: Option<i64>, reason: &str) -> Vec<FeatureValue> {
-    let one = |index: &usize| {
-        FeatureValue::missing(&view.features[*index], Status::Error, newest, Some(reason.to_owned()))
-    };
+    let one =
+        |index: &usize| FeatureValue::missing(&view.features[*index], Status::Error, newest, Some(reason.to_owned()));
     wanted.iter().map(one).collect()
 }
 
@@ -124,7 +123,10 @@ views:
         let view = view();
         let stored = [Some(slot(&view, &[1_000, 2_000])), None, Some(slot(&view, &[3_000]))];
         let values = from_slots(&view, &[0], &stored, at(None, 4_000));
-        assert_eq!((&values[0].value, values[0].status, values[0].event_time), (&json!(3), Status::Present, Some(3_000)));
+        assert_eq!(
+            (&values[0].value, values[0].status, values[0].event_time),
+            (&json!(3), Status::Present, Some(3_000))
+        );
     }
 
     #[test]

@@ -107,7 +107,8 @@ impl<C: Compute> OnDemand<C> {
         let kept: Vec<Option<Entry>> = wanted.iter().map(|key| self.cache.get(key)).collect();
         let ttl = self.ttl(declared);
         let is_fresh = |entry: &Option<Entry>| entry.as_ref().is_some_and(|entry| entry.computed.elapsed() <= ttl);
-        let stale: Vec<&Key> = wanted.iter().zip(&kept).filter(|(_, entry)| !is_fresh(entry)).map(|(key, _)| key).collect();
+        let stale: Vec<&Key> =
+            wanted.iter().zip(&kept).filter(|(_, entry)| !is_fresh(entry)).map(|(key, _)| key).collect();
         metrics::counter!("millrace_on_demand_hits_total").increment((wanted.len() - stale.len()) as u64);
         metrics::counter!("millrace_on_demand_misses_total").increment(stale.len() as u64);
         let flights = self.board(definitions, view, &stale, at);
@@ -247,7 +248,10 @@ mod tests {
             if number >= self.fail_from {
                 return Err("away".to_owned());
             }
-            Ok(keys.iter().map(|_| Some(Finished { newest: Some(at.now), values: vec![Ok(Some(json!(number)))] })).collect())
+            Ok(keys
+                .iter()
+                .map(|_| Some(Finished { newest: Some(at.now), values: vec![Ok(Some(json!(number)))] }))
+                .collect())
         }
     }
 

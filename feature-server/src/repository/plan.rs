@@ -208,7 +208,10 @@ views:
     fn a_feature_asked_twice_is_answered_once_and_in_its_first_place() {
         let plan = plan(1, &[(2, 0), (0, 1), (2, 0), (0, 0)]);
         assert_eq!(plan.names, ["profile:seen", "clicks:n_lifetime", "clicks:n_1h"]);
-        assert_eq!((plan.redis[0].wanted.as_slice(), plan.redis[0].places.as_slice()), ([1, 0].as_slice(), [1, 2].as_slice()));
+        assert_eq!(
+            (plan.redis[0].wanted.as_slice(), plan.redis[0].places.as_slice()),
+            ([1, 0].as_slice(), [1, 2].as_slice())
+        );
         assert_eq!(plan.mongodb[0].places, [0]);
     }
 

@@ -83,7 +83,8 @@ const ROW_CODES: [u32; 28] = [
 const STORE_CODES: [u32; 50] = [
     3, 107, 159, 164, 202, 203, 209, 210, 241, 242, 252, 285, 319, 425, 999, //
     8, 10, 16, 20, 47, 48, 57, 60, 62, 81, 82, 115, // our tables, columns or settings are not there
-    74, 75, 76, 77, 95, 173, 198, 212, 218, 225, 236, 243, 244, 290, 305, 394, 439, // disk, network, memory, threads
+    74, 75, 76, 77, 95, 173, 198, 212, 218, 225, 236, 243, 244, 290, 305, 394,
+    439, // disk, network, memory, threads
     192, 193, 194, 497, 516, 735, // who may do what; told to stop
 ];
 
@@ -92,7 +93,9 @@ impl ClickHouseError {
     pub fn fault(&self) -> Fault {
         match self {
             // One block across too many months: fewer rows at a time cure it.
-            Self::Refused { code: 252, message } if message.contains("Too many partitions for single INSERT") => Fault::Row,
+            Self::Refused { code: 252, message } if message.contains("Too many partitions for single INSERT") => {
+                Fault::Row
+            }
             Self::Refused { code, .. } if ROW_CODES.contains(code) => Fault::Row,
             Self::Refused { code, .. } if !STORE_CODES.contains(code) && *code < 999 => Fault::Unclear,
             _ => Fault::Store,

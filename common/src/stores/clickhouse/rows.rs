@@ -30,8 +30,14 @@ impl Layout {
     /// The layout that `apply` gave the table for these definitions.
     pub fn new(definitions: &Definitions) -> Self {
         let entity = |index: usize| definitions.entities[index].name.clone();
-        let columns: Vec<_> = sql::key_columns(definitions).into_iter().map(|c| (c.clone(), entity(c.entity))).collect();
-        let names: Vec<String> = sql::COLUMNS.iter().copied().chain(columns.iter().map(|(c, _)| c.name.as_str())).map(sql::quote_name).collect();
+        let columns: Vec<_> =
+            sql::key_columns(definitions).into_iter().map(|c| (c.clone(), entity(c.entity))).collect();
+        let names: Vec<String> = sql::COLUMNS
+            .iter()
+            .copied()
+            .chain(columns.iter().map(|(c, _)| c.name.as_str()))
+            .map(sql::quote_name)
+            .collect();
         let types = definitions.events.iter().map(|e| (e.name.clone(), entity(e.partition_by), e.entities.clone()));
         Self {
             insert: format!("INSERT INTO events ({}) FORMAT RowBinary", names.join(", ")),

@@ -49,7 +49,8 @@ impl ClickHouse {
             text(&mut body, name);
             text(&mut body, &checksum);
             body.extend_from_slice(&now_ms().to_le_bytes());
-            self.send("INSERT INTO schema_migrations (name, checksum, applied_at) FORMAT RowBinary", body, name).await?;
+            self.send("INSERT INTO schema_migrations (name, checksum, applied_at) FORMAT RowBinary", body, name)
+                .await?;
             now.push((*name).to_owned());
         }
         Ok(now)

@@ -46,7 +46,8 @@ pub(super) fn document(view: &View, slot: &Slot, partition: Partition) -> Docume
     let values = assemble(view, std::slice::from_ref(slot), &all, slot.newest.unwrap_or_default());
     let mut features = Document::new();
     for (feature, value) in view.features.iter().zip(values) {
-        let shown = if value.status == Status::Present { to_bson(value.value, &feature.value_type) } else { Bson::Null };
+        let shown =
+            if value.status == Status::Present { to_bson(value.value, &feature.value_type) } else { Bson::Null };
         let mut readable = doc! { "value": shown, "timestamp": newest.clone(), "version": i64::from(view.version) };
         if let (Status::Error, Some(reason)) = (value.status, value.reason) {
             readable.insert("error", reason);
@@ -189,10 +190,9 @@ fn from_bson(value: RawBsonRef<'_>, kind: &ValueType) -> Result<Json, String> {
             let units = wide.parse(&value.to_string()).map_err(|error| error.to_string())?;
             Json::String(shape.format(units))
         }
-        (ValueType::List(item), RawBsonRef::Array(items)) => items
-            .into_iter()
-            .map(|value| from_bson(value.map_err(|_| wrong())?, item))
-            .collect::<Result<Json, _>>()?,
+        (ValueType::List(item), RawBsonRef::Array(items)) => {
+            items.into_iter().map(|value| from_bson(value.map_err(|_| wrong())?, item)).collect::<Result<Json, _>>()?
+        }
         (ValueType::Vector(_), RawBsonRef::Array(items)) => items
             .into_iter()
             .map(|value| from_bson(value.map_err(|_| wrong())?, &ValueType::Float64))
@@ -206,9 +206,10 @@ fn from_bson(value: RawBsonRef<'_>, kind: &ValueType) -> Result<Json, String> {
             Json::Object(map)
         }
         (_, RawBsonRef::Null) => Json::Null,
-        (ValueType::String | ValueType::Int64 | ValueType::Timestamp | ValueType::Decimal(_), RawBsonRef::String(text)) => {
-            Json::String(text.to_owned())
-        }
+        (
+            ValueType::String | ValueType::Int64 | ValueType::Timestamp | ValueType::Decimal(_),
+            RawBsonRef::String(text),
+        ) => Json::String(text.to_owned()),
         _ => return Err(wrong()),
     })
 }

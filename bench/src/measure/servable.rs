@@ -1,0 +1,165 @@
+//! How long an event takes from its POST to the first read that has it, while all four services work at a constant
+//! rate. A sampled event names a product that nobody else buys; it is servable when that product is among the
+//! household's recent ones.
+
+use std::net::SocketAddr;
+use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use millrace_common::clock::now_ms;
+use millrace_common::log::Group;
+use millrace_devstack::services::{Service, ServiceKind};
+
+use crate::config::Scale;
+use crate::http1::{Blocking, get, post};
+use crate::journey::Purchases;
+use crate::line::{Installation, address};
+use crate::load::{Latencies, Pace, accepted, micros};
+use crate::report::{Aim, Report, Round, Row};
+
+const RATE: f64 = 2_000.0;
+const SENDERS: usize = 16;
+const WATCHERS: usize = 16;
+/// One of so many events is watched.
+const WATCHED: usize = 20;
+/// Products from here on are bought once.
+const OWN_PRODUCT: usize = 900_000_000;
+/// Between two looks for the same event; the answers are as coarse as that.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
+/// An event that takes longer is lost.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// An event that is watched, from when it was due.
+struct Watch {
+    household: usize,
+    product: usize,
+    due: Instant,
+}
+
+/// Measures on an installation that has state already.
+pub async fn run(filled: &Installation<'_>, scale: &Scale, report: &mut Report) -> anyhow::Result<()> {
+    let mut services = Vec::new();
+    for kind in ServiceKind::ALL {
+        if kind != ServiceKind::OfflineConsumer || scale.groups.contains(&Group::Offline) {
+            services.push(filled.start_ready(kind)?);
+        }
+    }
+    let mut row = Row::new("event to servable at 2,000 events/s", "events/s", "", Some(Aim::P99(50.0)));
+    let mut first = scale.entries + 1;
+    for _ in 0..scale.rounds {
+        for (time, kept) in [(scale.warm, false), (scale.measured, true)] {
+            let posts = posts(first, time);
+            first += posts.len();
+            let round = round(&services, posts, time).await?;
+            if kept {
+                row.ours.push(round);
+            }
+        }
+        row.progress();
+    }
+    report.add(row);
+    services.iter_mut().try_for_each(|service| Ok(service.stop()?))
+}
+
+/// An event: its request, and what to look for if it is watched.
+struct Post {
+    request: Vec<u8>,
+    watched: Option<(usize, usize)>,
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some ten thousand")]
+fn posts(first: usize, time: Duration) -> Vec<Post> {
+    let count = (RATE * time.as_secs_f64()) as usize + SENDERS;
+    let post_of = |(index, purchase): (usize, crate::journey::Purchase)| {
+        let watched = index.is_multiple_of(WATCHED).then_some((purchase.household, OWN_PRODUCT + purchase.number));
+        let mut event: serde_json::Value = serde_json::from_str(&purchase.json()).unwrap_or_default();
+        // Without a time of its own it happens when it arrives.
+        event["time"] = serde_json::Value::Null;
+        if let Some((_, product)) = watched {
+            event["product_id"] = product.into();
+        }
+        Post { request: post("/v1/events", "application/json", &event.to_string()), watched }
+    };
+    Purchases::new(count, first, now_ms()).enumerate().map(post_of).collect()
+}
+
+async fn round(services: &[Service], posts: Vec<Post>, time: Duration) -> anyhow::Result<Round> {
+    let url = |wanted: ServiceKind| services.iter().find(|service| service.kind() == wanted).map(Service::url);
+    let ingest = address(&url(ServiceKind::Ingest).context("no ingest")?)?;
+    let server = address(&url(ServiceKind::FeatureServer).context("no feature server")?)?;
+    let measure = move || {
+        let (watch, watches) = sync_channel(posts.len());
+        let watches = Mutex::new(watches);
+        let begun = Instant::now();
+        let (sent, took) = std::thread::scope(|scope| {
+            let watchers: Vec<_> = (0..WATCHERS).map(|_| scope.spawn(|| watch_all(server, &watches))).collect();
+            let posts = &posts;
+            let sender = |first| {
+                let pace = Pace { begun, rate: RATE, first, step: SENDERS, time };
+                let watch = watch.clone();
+                scope.spawn(move || send(ingest, posts, pace, &watch))
+            };
+            let senders: Vec<_> = (0..SENDERS).map(sender).collect();
+            drop(watch);
+            (joined(senders), joined(watchers))
+        });
+        let sent: u64 = sent?.into_iter().sum();
+        #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+        let rate = sent as f64 / begun.elapsed().as_secs_f64();
+        let took = Latencies::of(took?.concat());
+        eprintln!("bench: {sent} events sent, {} watched", took.len());
+        Ok(Round::of(rate, Vec::new()).with(&took))
+    };
+    tokio::task::spawn_blocking(measure).await?
+}
+
+fn joined<T>(threads: Vec<std::thread::ScopedJoinHandle<'_, anyhow::Result<T>>>) -> anyhow::Result<Vec<T>> {
+    threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| bail!("a thread panicked"))).collect()
+}
+
+fn send(ingest: SocketAddr, posts: &[Post], pace: Pace, watch: &SyncSender<Watch>) -> anyhow::Result<u64> {
+    let mut client = Blocking::open(ingest)?;
+    let mut sent = 0;
+    for (number, due) in pace {
+        let Some(post) = posts.get(number) else { break };
+        if let Some((household, product)) = post.watched {
+            watch.send(Watch { household, product, due }).context("nobody watches")?;
+        }
+        let (status, body) = client.ask(&post.request)?;
+        accepted(status, body)?;
+        sent += 1;
+    }
+    Ok(sent)
+}
+
+fn watch_all(server: SocketAddr, watches: &Mutex<Receiver<Watch>>) -> anyhow::Result<Vec<u32>> {
+    let mut client = Blocking::open(server)?;
+    let mut took = Vec::new();
+    loop {
+        let next = watches.lock().map_or_else(|poisoned| poisoned.into_inner().recv(), |watches| watches.recv());
+        let Ok(watch) = next else { return Ok(took) };
+        took.push(micros(look_for(&mut client, &watch)?));
+    }
+}
+
+fn look_for(client: &mut Blocking, watch: &Watch) -> anyhow::Result<Duration> {
+    let Watch { household, product, due } = watch;
+    let request = get(&format!("/v1/features/household/{household}?features=household_spend:recent_products"));
+    let wanted = product.to_string();
+    loop {
+        let (status, body) = client.ask(&request)?;
+        accepted(status, body)?;
+        if body.windows(wanted.len()).any(|bytes| bytes == wanted.as_bytes()) {
+            return Ok(due.elapsed());
+        }
+        if due.elapsed() > LIMIT {
+            bail!(
+                "household {household} has not got product {product} after {LIMIT:?}: {}",
+                String::from_utf8_lossy(body)
+            );
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+}

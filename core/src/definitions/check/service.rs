@@ -1,0 +1,66 @@
+//! Services: named lists of features of one entity.
+
+use std::collections::BTreeMap;
+
+use serde_saphyr::Spanned;
+
+use super::Checker;
+use crate::definitions::model::{Service, ServiceVersion, View};
+use crate::definitions::source::File;
+
+impl Checker {
+    pub(super) fn services(&mut self, file: &File, views: &[View]) -> Vec<Service> {
+        let mut services = Vec::new();
+        for (name, spanned) in &file.services {
+            let line = spanned.referenced.line();
+            self.name(line, "service", name);
+            let mut versions = BTreeMap::new();
+            for (label, references) in &spanned.value {
+                let Some(number) = label.strip_prefix('v').and_then(|n| n.parse::<u32>().ok()).filter(|n| *n > 0)
+                else {
+                    self.error(line, format!("service `{name}`: a version is v1, v2, …, not `{label}`"));
+                    continue;
+                };
+                if let Some(version) = self.service_version(line, name, references, views) {
+                    versions.insert(number, version);
+                }
+            }
+            services.push(Service { name: name.clone(), versions });
+        }
+        services
+    }
+
+    fn service_version(
+        &mut self,
+        line: u64,
+        name: &str,
+        references: &[Spanned<String>],
+        views: &[View],
+    ) -> Option<ServiceVersion> {
+        let mut features = Vec::new();
+        for reference in references {
+            let at = reference.referenced.line();
+            let found = reference.value.split_once(':').and_then(|(view, feature)| {
+                let (view, version) = match view.split_once('@') {
+                    None => (view, 1),
+                    Some((view, version)) => (view, version.parse().ok()?),
+                };
+                let index = views.iter().position(|v| v.name == view && v.version == version)?;
+                Some((index, views[index].feature(feature)?))
+            });
+            match found {
+                Some(feature) => features.push(feature),
+                None => self.error(at, format!("service `{name}`: there is no feature `{}`", reference.value)),
+            }
+        }
+        let Some(first) = features.first() else {
+            self.error(line, format!("service `{name}` names no feature"));
+            return None;
+        };
+        let entity = views[first.0].entity;
+        if features.iter().any(|(view, _)| views[*view].entity != entity) {
+            self.error(line, format!("service `{name}`: its features belong to more than one entity"));
+        }
+        Some(ServiceVersion { entity, features })
+    }
+}

@@ -1,0 +1,239 @@
+//! Views and their features: what each reads, how it is folded, what it answers.
+
+use serde_saphyr::Spanned;
+
+use super::{Checker, MAX_LAST_N, MAX_SUM_PRECISION};
+use crate::decimal::DecimalType;
+use crate::definitions::ValueType;
+use crate::definitions::model::{Aggregation, Entity, EventType, Feature, InputSource, Slots, Store, View, WindowSpec};
+use crate::definitions::source::{FeatureSource, File, ViewSource};
+use crate::key::KeyType;
+
+impl Checker {
+    pub(super) fn views(&mut self, file: &File, entities: &[Entity], events: &[EventType]) -> Vec<View> {
+        let mut views: Vec<View> = Vec::new();
+        for spanned in &file.views {
+            let line = spanned.referenced.line();
+            self.name(line, "view", &spanned.value.name);
+            let Some(view) = self.view(line, &spanned.value, entities, events) else { continue };
+            if views.iter().any(|other| other.name == view.name && other.version == view.version) {
+                self.error(line, format!("view `{}` is declared twice", view.id()));
+            }
+            views.push(view);
+        }
+        views
+    }
+
+    fn view(&mut self, line: u64, source: &ViewSource, entities: &[Entity], events: &[EventType]) -> Option<View> {
+        let entity = self.find(line, "entity", &source.entity, entities, |e| &e.name)?;
+        let mut from = Vec::new();
+        for name in &source.from {
+            let Some(index) = self.find(line, "event", name, events, |e| &e.name) else { continue };
+            if !events[index].entities.contains(&entity) {
+                self.error(line, format!("event `{name}` carries no key of entity `{}`", source.entity));
+            }
+            from.push(index);
+        }
+        if source.from.is_empty() {
+            self.error(line, "`from` names no event");
+        }
+        let store = match source.store.as_deref() {
+            None | Some("redis") => Store::Redis,
+            Some("mongodb") => Store::MongoDb,
+            Some("clickhouse") => Store::ClickHouse,
+            Some(other) => {
+                self.error(line, format!("store `{other}` is none of redis, mongodb, clickhouse"));
+                return None;
+            }
+        };
+        let known = from.iter().all(|index| events[*index].partition_by == entity);
+        let mut view = View {
+            name: source.name.clone(),
+            version: source.version.unwrap_or(1),
+            entity,
+            from,
+            store,
+            ttl: source.ttl.as_ref().and_then(|text| self.duration(line, "ttl", text)),
+            slots: if known { Slots::Known } else { Slots::All },
+            inputs: Vec::new(),
+            windows: Vec::new(),
+            features: Vec::new(),
+            description: source.description.clone(),
+        };
+        if view.version == 0 {
+            self.error(line, "a view's `version` starts at 1");
+        }
+        if store == Store::MongoDb && !known {
+            self.error(line, "a mongodb view holds the entity that its events are partitioned by");
+        }
+        let lateness = source.lateness.as_ref().and_then(|text| self.duration(line, "lateness", text));
+        for feature in &source.features {
+            self.feature(feature, lateness, &mut view, entities);
+        }
+        if view.features.is_empty() {
+            self.error(line, format!("view `{}` has no features", source.name));
+        }
+        Some(view)
+    }
+
+    fn feature(
+        &mut self,
+        spanned: &Spanned<FeatureSource>,
+        lateness: Option<i64>,
+        view: &mut View,
+        entities: &[Entity],
+    ) {
+        let (line, source) = (spanned.referenced.line(), &spanned.value);
+        self.name(line, "feature", &source.name);
+        let Some(aggregation) = self.aggregation(line, source) else { return };
+        let input = match &source.value {
+            Some(value) => match self.input(line, value, source, aggregation, entities) {
+                Some(input) => Some(input),
+                None => return,
+            },
+            None if aggregation == Aggregation::Count => None,
+            None => return self.error(line, format!("`{}` needs a `value`", source.agg)),
+        };
+        let Some(value_type) = self.value_type(line, aggregation, input.as_ref().map(|(_, t)| t)) else { return };
+        let input = input.map(|wanted| index_of(&mut view.inputs, wanted));
+        for (window, suffix) in self.windows(line, source, lateness, view) {
+            let name = format!("{}{suffix}", source.name);
+            if view.features.iter().any(|other| other.name == name) {
+                self.error(line, format!("feature `{name}` is declared twice in view `{}`", view.name));
+            }
+            let index = match view.windows.iter().position(|spec| spec.window == window) {
+                Some(index) => index,
+                None => {
+                    view.windows.push(WindowSpec { window, features: Vec::new() });
+                    view.windows.len() - 1
+                }
+            };
+            view.windows[index].features.push(view.features.len());
+            view.features.push(Feature {
+                name,
+                aggregation,
+                input,
+                value_type: value_type.clone(),
+                window: index,
+                default: source.default.clone(),
+                description: source.description.clone(),
+            });
+        }
+    }
+
+    fn aggregation(&mut self, line: u64, source: &FeatureSource) -> Option<Aggregation> {
+        let aggregation = match (source.agg.as_str(), source.n) {
+            ("last_n", Some(n)) if (1..=MAX_LAST_N).contains(&n) => return Some(Aggregation::LastN(n)),
+            ("last_n", _) => {
+                self.error(line, format!("`last_n` needs `n` between 1 and {MAX_LAST_N}"));
+                return None;
+            }
+            ("count", _) => Aggregation::Count,
+            ("sum", _) => Aggregation::Sum,
+            ("mean", _) => Aggregation::Mean,
+            ("min", _) => Aggregation::Min,
+            ("max", _) => Aggregation::Max,
+            ("first", _) => Aggregation::First,
+            ("last", _) => Aggregation::Last,
+            ("distinct_count", _) => Aggregation::DistinctCount,
+            (other, _) => {
+                self.error(
+                    line,
+                    format!("agg `{other}` is none of count, sum, mean, min, max, first, last, last_n, distinct_count"),
+                );
+                return None;
+            }
+        };
+        if source.n.is_some() {
+            self.error(line, "`n` belongs to `last_n` alone");
+        }
+        Some(aggregation)
+    }
+
+    fn input(
+        &mut self,
+        line: u64,
+        value: &str,
+        source: &FeatureSource,
+        aggregation: Aggregation,
+        entities: &[Entity],
+    ) -> Option<(InputSource, ValueType)> {
+        let declared = match &source.kind {
+            Some(kind) => match kind.parse::<ValueType>() {
+                Ok(kind) => Some(kind),
+                Err(error) => {
+                    self.error(line, error.to_string());
+                    return None;
+                }
+            },
+            None => None,
+        };
+        if let Some(path) = value.strip_prefix("properties.") {
+            let segments: Vec<String> = path.split('.').map(str::to_owned).collect();
+            if segments.iter().any(String::is_empty) {
+                self.error(line, format!("value `{value}` has an empty part"));
+                return None;
+            }
+            // What is only counted needs no type: any value that is not null counts.
+            let kind = match (declared, aggregation) {
+                (Some(kind), _) => kind,
+                (None, Aggregation::Count) => ValueType::String,
+                (None, _) => {
+                    self.error(
+                        line,
+                        format!("`type` of `{value}` is missing; write for example int64 or decimal(18,2)"),
+                    );
+                    return None;
+                }
+            };
+            return Some((InputSource::Property(segments), kind));
+        }
+        let owner = entities.iter().position(|entity| entity.key.len() == 1 && entity.key[0].0 == value);
+        let Some(index) = owner else {
+            self.error(line, format!("value `{value}` is neither `properties.…` nor the key field of an entity"));
+            return None;
+        };
+        let kind = match entities[index].key[0].1 {
+            KeyType::Int64 => ValueType::Int64,
+            KeyType::String => ValueType::String,
+        };
+        if declared.as_ref().is_some_and(|declared| *declared != kind) {
+            self.error(line, format!("`{value}` is {kind}, as its entity declares"));
+        }
+        Some((InputSource::Key(index), kind))
+    }
+
+    /// The type of the finished value, if the aggregation takes such an input.
+    fn value_type(&mut self, line: u64, aggregation: Aggregation, input: Option<&ValueType>) -> Option<ValueType> {
+        let input = input.cloned().unwrap_or(ValueType::Int64);
+        let fits = match aggregation {
+            Aggregation::Count | Aggregation::First | Aggregation::Last | Aggregation::LastN(_) => true,
+            Aggregation::Sum | Aggregation::Mean => input.is_numeric(),
+            Aggregation::Min | Aggregation::Max => input.is_scalar() && input != ValueType::Bool,
+            Aggregation::DistinctCount => input.is_scalar() && input != ValueType::Float64,
+        };
+        if !fits {
+            self.error(line, format!("this aggregation takes no {input}"));
+            return None;
+        }
+        if let (Aggregation::Sum | Aggregation::Mean, ValueType::Decimal(DecimalType { precision, .. })) =
+            (aggregation, &input)
+            && *precision > MAX_SUM_PRECISION
+        {
+            self.error(line, format!("a summed decimal has at most {MAX_SUM_PRECISION} digits"));
+        }
+        Some(match aggregation {
+            Aggregation::Count | Aggregation::DistinctCount => ValueType::Int64,
+            Aggregation::Mean => ValueType::Float64,
+            Aggregation::LastN(_) => ValueType::List(Box::new(input)),
+            _ => input,
+        })
+    }
+}
+
+fn index_of<T: PartialEq>(items: &mut Vec<T>, wanted: T) -> usize {
+    items.iter().position(|item| *item == wanted).unwrap_or_else(|| {
+        items.push(wanted);
+        items.len() - 1
+    })
+}

@@ -1,0 +1,41 @@
+//! Every setting of every binary is in `.env.example`, with its default, and nothing else is.
+
+use std::collections::BTreeMap;
+
+use clap::{Command, CommandFactory};
+
+fn settings(command: &Command) -> BTreeMap<String, String> {
+    let value = |argument: &clap::Arg| {
+        let defaults: Vec<_> = argument.get_default_values().iter().map(|text| text.to_string_lossy()).collect();
+        Some((argument.get_env()?.to_string_lossy().into_owned(), defaults.join(",")))
+    };
+    command.get_arguments().filter_map(value).collect()
+}
+
+#[test]
+fn the_example_environment_lists_every_setting() {
+    let commands = [
+        millrace_ingest::Config::command(),
+        millrace_online_consumer::Config::command(),
+        millrace_offline_consumer::Config::command(),
+        millrace_feature_server::Config::command(),
+    ];
+    let mut wanted: BTreeMap<String, String> = commands.iter().flat_map(settings).collect();
+    wanted.insert("MILLRACE_SERVER_URL".into(), "http://127.0.0.1:6566".into());
+    let listed: BTreeMap<String, String> = include_str!("../../.env.example")
+        .lines()
+        .filter_map(|line| line.trim_start_matches("# ").split_once('='))
+        .filter(|(name, _)| name.chars().all(|c| c.is_ascii_uppercase() || c == '_'))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
+    let lines: Vec<String> = wanted.iter().map(|(name, value)| format!("# {name}={value}")).collect();
+    assert_eq!(listed, wanted, "the settings are:\n{}", lines.join("\n"));
+}
+
+#[test]
+fn every_command_line_is_sound() {
+    millrace_ingest::Config::command().debug_assert();
+    millrace_online_consumer::Config::command().debug_assert();
+    millrace_offline_consumer::Config::command().debug_assert();
+    millrace_feature_server::Config::command().debug_assert();
+}

@@ -1,0 +1,136 @@
+//! Kill -9, pauses and outages at random points of a stream of events: nothing is lost, nothing counts twice, and a
+//! store that is away holds up only itself.
+
+use std::time::Duration;
+
+use millrace_devstack::services::{Service, ServiceKind};
+use millrace_e2e::{World, eventually, get, post_json};
+use serde_json::{Value, json};
+
+const LIMIT: Duration = Duration::from_secs(60);
+const HOUSEHOLDS: i64 = 50;
+
+/// Sends one batch until every event of it is accepted, as an app server would: what was not accepted again.
+async fn send(url: &str, from: i64, count: i64) {
+    let event = |n: i64| {
+        json!({
+            "type": "purchase", "id": format!("e{n}"), "household_id": n % HOUSEHOLDS, "product_id": n % 7,
+            "properties": { "sales_value": "0.01" },
+        })
+    };
+    let events: Value = (from..from + count).map(event).collect();
+    eventually("the events are accepted", LIMIT, || async {
+        let (status, answer) = post_json(url, &events).await;
+        (status == 202 && answer["accepted"] == count).then_some(())
+    })
+    .await;
+}
+
+async fn exact(world: &World, server: &str, events: i64) {
+    world.drained(LIMIT).await;
+    for household in 0..HOUSEHOLDS {
+        let (_, flat) = get(&format!("{server}/api/v1/features/household/{household}")).await;
+        assert_eq!(flat["lines_lifetime"], events / HOUSEHOLDS, "household {household}: {flat}");
+    }
+    let mut products = 0;
+    for product in 0..7 {
+        let (_, flat) = get(&format!("{server}/api/v1/features/product/{product}")).await;
+        products += flat["lines_lifetime"].as_i64().unwrap_or(0);
+    }
+    assert_eq!(products, events);
+    assert_eq!(world.clickhouse("SELECT count() FROM events").await, events, "rows without FINAL");
+    assert_eq!(world.clickhouse("SELECT uniqExact(event_id) FROM events").await, events);
+}
+
+fn random(state: &mut u64) -> u64 {
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    *state >> 11
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_services_lose_and_repeat_nothing() {
+    let world = World::shared().await;
+    let mut services: Vec<Service> = world.start_all().await;
+    let url = format!("{}/v1/events", services[0].url());
+    let mut state = 0x5eed_u64;
+    for round in 0..20i64 {
+        let sending = tokio::spawn({
+            let url = url.clone();
+            async move {
+                for part in 0..5 {
+                    send(&url, round * 500 + part * 100, 100).await;
+                }
+            }
+        });
+        tokio::time::sleep(Duration::from_millis(random(&mut state) % 100)).await;
+        let victim = &mut services[usize::try_from(random(&mut state) % 4).unwrap_or(0)];
+        victim.kill().unwrap();
+        tokio::time::sleep(Duration::from_millis(random(&mut state) % 200)).await;
+        victim.restart().unwrap();
+        sending.await.unwrap();
+    }
+    for service in &mut services {
+        service.wait_ready().unwrap();
+    }
+    exact(&world, &services[3].url(), 10_000).await;
+}
+
+/// A worker that sleeps through its lease wakes up as an ex-owner: it can change nothing that is not true.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_worker_wakes_up_harmless() {
+    let world = World::shared().await;
+    let services = world.start_all().await;
+    let mut others = [
+        world.start(ServiceKind::OnlineConsumer, "online-second").await,
+        world.start(ServiceKind::OfflineConsumer, "offline-second").await,
+    ];
+    let url = format!("{}/v1/events", services[0].url());
+    send(&url, 0, 500).await;
+    for worker in &mut others {
+        worker.pause(true).unwrap();
+    }
+    send(&url, 500, 500).await;
+    // The first worker takes the sleepers' share once their leases have run out.
+    world.drained(LIMIT).await;
+    for worker in &mut others {
+        worker.pause(false).unwrap();
+    }
+    send(&url, 1_000, 500).await;
+    exact(&world, &services[3].url(), 1_500).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_away_holds_up_only_itself() {
+    let world = World::own().await;
+    let services = world.start_all().await;
+    let (url, server) = (format!("{}/v1/events", services[0].url()), services[3].url());
+    send(&url, 0, 500).await;
+    world.drained(LIMIT).await;
+    for (name, store) in [("mongodb", world.stack.mongodb().clone()), ("clickhouse", world.stack.clickhouse().clone())]
+    {
+        let before = get(&format!("{server}/api/v1/features/household/1")).await.1["lines_lifetime"].as_i64().unwrap();
+        store.kill().unwrap();
+        let from = if name == "mongodb" { 500 } else { 1_000 };
+        send(&url, from, 500).await;
+        eventually(&format!("redis features stay fresh without {name}"), LIMIT, || async {
+            let (status, flat) = get(&format!("{server}/api/v1/features/household/1")).await;
+            (status == 200 && flat["lines_lifetime"] == before + 10).then_some(())
+        })
+        .await;
+        let body = json!({
+            "entity": "household", "keys": ["1"], "metadata": true,
+            "features": ["household_spend:lines_lifetime", "household_profile:income", "household_frequency:lines_90d"],
+        });
+        let (status, answer) = post_json(&format!("{server}/v1/features"), &body).await;
+        assert_eq!(status, 200);
+        let lost = if name == "mongodb" { "household_profile:income" } else { "household_frequency:lines_90d" };
+        assert_eq!(answer["results"][0]["metadata"][lost]["status"], "ERROR", "{answer}");
+        assert_eq!(answer["results"][0]["metadata"]["household_spend:lines_lifetime"]["status"], "PRESENT");
+        store.start().await.unwrap();
+        world.drained(LIMIT).await;
+    }
+    exact(&world, &server, 1_500).await;
+    world.stack.down().await.unwrap();
+}
