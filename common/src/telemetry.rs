@@ -1,5 +1,7 @@
 //! Logging and metrics of a process. Log events are facts with fields; metrics are counted per batch, not per event.
 
+use std::io::IsTerminal;
+
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 
@@ -11,7 +13,8 @@ const LATENCY_BUCKETS: [f64; 14] = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.0
 /// Starts logging to standard error and answers the metrics of this process. Called once, first in `main`.
 pub fn init(config: &ProcessConfig) -> anyhow::Result<PrometheusHandle> {
     let filter = EnvFilter::try_new(&config.log)?;
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let colour = std::io::stderr().is_terminal();
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour);
     let started = match config.log_format.as_str() {
         "json" => subscriber.json().try_init(),
         _ => subscriber.try_init(),

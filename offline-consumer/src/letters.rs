@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use millrace_common::log::{Advance, Advanced, DEAD_LETTERS, dead, cursor};
+use millrace_common::log::{Advance, Advanced, DEAD_LETTERS, cursor, dead};
 use millrace_common::stores::clickhouse::ClickHouse;
 use millrace_common::worker::Owned;
 use millrace_core::position::Position;

@@ -3,6 +3,7 @@
 
 mod config;
 mod letters;
+mod manifest;
 pub mod sink;
 
 use metrics_exporter_prometheus::PrometheusHandle;

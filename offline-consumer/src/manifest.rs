@@ -1,0 +1,55 @@
+//! What is about to be sent, as it stands in the cursor before the INSERT: enough to send the same again and to know it
+//! for the same.
+
+use millrace_common::stores::clickhouse::Rows;
+use millrace_core::partition::Partition;
+use millrace_core::position::Position;
+use serde::{Deserialize, Serialize};
+
+/// One INSERT: a range of a partition and what it holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The position before the range.
+    pub after: String,
+    /// The last position of the range.
+    pub upto: String,
+    /// How many rows.
+    pub rows: u64,
+    /// A hash of them.
+    pub hash: u64,
+    /// Which try at this range: a try that sends other rows has another number, so another token.
+    pub attempt: u32,
+}
+
+impl Manifest {
+    /// Names `rows` of a range.
+    pub fn new(after: Position, upto: Position, rows: &Rows, attempt: u32) -> Self {
+        let (after, upto) = (after.to_string(), upto.to_string());
+        Self { after, upto, rows: rows.count(), hash: rows.hash(), attempt }
+    }
+
+    /// Its range: after which position, up to and with which.
+    pub fn range(&self) -> Option<(Position, Position)> {
+        Some((self.after.parse().ok()?, self.upto.parse().ok()?))
+    }
+
+    /// What makes ClickHouse leave out a second arrival.
+    pub fn token(&self, partition: Partition) -> String {
+        format!("events:{partition}:{}:{}:{}:{:016x}", self.after, self.upto, self.attempt, self.hash)
+    }
+
+    /// Whether these are the rows that it names.
+    pub fn names(&self, other: &Self) -> bool {
+        (&self.after, &self.upto, self.rows, self.hash) == (&other.after, &other.upto, other.rows, other.hash)
+    }
+
+    /// As the cursor holds it.
+    pub fn to_text(&self) -> String {
+        serde_json::json!(self).to_string()
+    }
+
+    /// From the cursor; none where another binary wrote something else.
+    pub fn from_text(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
+}
