@@ -7,12 +7,9 @@ use millrace_devstack::Stack;
 /// A migrated database of its own under this name, empty, and what keeps the server alive.
 pub async fn warehouse(name: &str) -> (ClickHouse, Option<Stack>) {
     let (url, stack) = server().await;
-    let namespace = format!("test_{name}");
-    let store = ClickHouse::connect(&url, &namespace).unwrap();
-    let client = store.client().clone().with_database("default");
-    client.query_raw(&format!("DROP DATABASE IF EXISTS {namespace} SYNC")).execute().await.unwrap();
+    let namespace = format!("{name}_{}", uuid::Uuid::now_v7().simple());
     migrate(&url, &namespace).await.unwrap();
-    (store, stack)
+    (ClickHouse::connect(&url, &namespace).unwrap(), stack)
 }
 
 /// Its URL.

@@ -72,7 +72,7 @@ fn add_key_column(column: &KeyColumn) -> [String; 2] {
     // Rows lie by the partitioning key; reads by another entity's key skip what cannot hold it.
     let index = quote_name(&format!("by_{}", column.name));
     [
-        format!("ALTER TABLE events ADD COLUMN IF NOT EXISTS {name} {kind} BEFORE properties"),
+        format!("ALTER TABLE events ADD COLUMN IF NOT EXISTS {name} {kind}"),
         format!("ALTER TABLE events ADD INDEX IF NOT EXISTS {index} {name} TYPE bloom_filter GRANULARITY 1"),
     ]
 }
