@@ -160,7 +160,7 @@ fn event_text(random: &mut Random, seed: u64, number: u64, from: i64) -> String 
         fields.push(format!("\"item_id\":\"{}\"", item(seed, random.below(3))));
     }
     if click && random.below(5) > 0 {
-        fields.push(format!("\"city\":\"{}\",\"house\":-{}", item(seed, random.below(2)), random.below(2)));
+        fields.push(format!("\"city\":\"{}\",\"house\":-{}", item(seed, random.below(2)), random.below(2) + 1));
     }
     // Ties of time, and of time and id.
     if random.below(12) > 0 || from < 0 {

@@ -97,6 +97,10 @@ impl<'de> Visitor<'de> for Strict<'_> {
         if value.abs() >= TWO_POW_64 {
             return Err(self.state.fail("a number past 64 bits; send it as a string"));
         }
+        // `-0` comes as a float, and would be written as one; an integer that says so is zero.
+        if value == 0.0 {
+            return Ok(Value::Number(0.into()));
+        }
         match Number::from_f64(value) {
             Some(number) => Ok(Value::Number(number)),
             None => Err(self.state.fail("not a finite number")),
@@ -169,6 +173,11 @@ mod tests {
         assert_eq!(refused(r#"{"a":-18446744073709551617}"#).0, "properties.a");
         assert_eq!(refused(r#"{"a":1,"a.b":2}"#).0, "properties.a.b");
         assert_eq!(refused(r#"{"a":{"":2}}"#).0, "properties.a.");
+    }
+
+    #[test]
+    fn minus_zero_is_zero() {
+        assert_eq!(parse("[-0, -0.0, 0.0]", "properties").unwrap(), json!([0, 0, 0]));
     }
 
     #[test]

@@ -212,6 +212,38 @@ async fn a_store_that_is_away_costs_its_own_features_only() {
 }
 
 #[tokio::test]
+async fn redis_may_hang_or_die_and_its_features_come_back_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::with_own_redis("own_redis", dir.path()).await;
+    world.purchases("7", &[115]).await;
+    world.survey("7", "50-75K").await;
+    migrate_warehouse(&world).await;
+    let server = world.serve(&["--mongodb-budget", "5s", "--deadline", "5s"]).await;
+    server.until_ready().await;
+    let path = "/v1/features/household/7?service=basket@2&metadata=true";
+    let with_redis = |body: &str| body.contains(r#""values":{"spend:total_1h":"1.15","spend:largest_1m":"#);
+    server.until(path, |status, body| status == 200 && with_redis(body)).await;
+    let redis = world.stack.redis();
+    for hangs in [true, false] {
+        let stopped = if hangs { redis.pause() } else { redis.kill() };
+        stopped.unwrap();
+        let without = |status: u16, body: &str| {
+            status == 200 && body.contains(r#""spend:total_1h":null"#) && body.contains(r#""profile:income":"50-75K""#)
+        };
+        server.until(path, without).await;
+        assert_eq!(server.text("/readyz").await.0, 200);
+        let back = if hangs { redis.resume() } else { redis.start().await };
+        back.unwrap();
+        server.until(path, |status, body| status == 200 && with_redis(body)).await;
+    }
+}
+
+async fn migrate_warehouse(world: &World) {
+    let stores = &world.urls;
+    millrace_common::stores::clickhouse::migrate(&stores.clickhouse, &world.namespace).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_server_without_its_log_waits_and_says_so() {
     let mut world = World::new("no_log").await;
     world.urls.redis = format!("redis://{NOWHERE}");

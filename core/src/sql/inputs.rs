@@ -44,7 +44,7 @@ pub fn property(segments: &[String], kind: &ValueType) -> String {
             format!("if(isFinite({value}), {value}, NULL)")
         }
         ValueType::Timestamp => {
-            let parsed = format!("toUnixTimestamp64Milli(parseDateTime64BestEffortOrNull({text}, 3, 'UTC'))");
+            let parsed = format!("toUnixTimestamp64Milli(parseDateTime64BestEffortOrNull(upper({text}), 3, 'UTC'))");
             format!("coalesce(toInt64OrNull({text}), if(match({text}, {}), {parsed}, NULL))", quote_text(RFC_3339))
         }
         ValueType::Decimal(shape) => {

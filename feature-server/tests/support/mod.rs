@@ -22,7 +22,7 @@ use millrace_core::partition::{Partition, partition_of};
 use millrace_core::position::Position;
 use millrace_core::scalar::Scalar;
 use millrace_core::slot::Slot;
-use millrace_devstack::Stack;
+use millrace_devstack::{Stack, StackOptions};
 use millrace_feature_server::{Config, run};
 use serde_json::Value as Json;
 use tokio::net::TcpListener;
@@ -84,7 +84,7 @@ pub struct World {
     pub names: Names,
     pub log: Log,
     pub definitions: Arc<Definitions>,
-    _stack: Stack,
+    pub stack: Stack,
 }
 
 /// A running server.
@@ -102,9 +102,25 @@ impl World {
         world
     }
 
-    /// The same, before the first `apply`.
+    /// The same, with a Redis of its own that the test may stop.
+    pub async fn with_own_redis(name: &str, dir: &std::path::Path) -> Self {
+        let shared = millrace_devstack::shared_for_tests(millrace_devstack::test_dir()).await.unwrap();
+        let options = StackOptions {
+            mongodb_url: Some(shared.mongodb_url().to_owned()),
+            clickhouse_url: Some(shared.clickhouse_url().to_owned()),
+            ..StackOptions::new(dir)
+        };
+        let world = Self::on(Stack::up(options).await.unwrap(), name).await;
+        world.apply().await;
+        world
+    }
+
+    /// A namespace before the first `apply`.
     pub async fn unapplied(name: &str) -> Self {
-        let stack = millrace_devstack::shared_for_tests(millrace_devstack::test_dir()).await.unwrap();
+        Self::on(millrace_devstack::shared_for_tests(millrace_devstack::test_dir()).await.unwrap(), name).await
+    }
+
+    async fn on(stack: Stack, name: &str) -> Self {
         let namespace = format!("test_serve_{name}_{}", clock::now_ms());
         let urls = Urls {
             redis: stack.redis_url().to_owned(),
@@ -114,7 +130,7 @@ impl World {
         let names = Names::new(&namespace);
         let log = Log::create(&urls.redis, names.clone(), LogMeta::new(PARTITIONS, 300_000)).await.unwrap();
         let definitions = Arc::new(Definitions::compile(source()).unwrap());
-        Self { urls, namespace, names, log, definitions, _stack: stack }
+        Self { urls, namespace, names, log, definitions, stack }
     }
 
     pub async fn apply(&self) {
