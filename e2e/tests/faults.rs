@@ -119,8 +119,10 @@ async fn a_store_that_is_away_holds_up_only_itself() {
             (status == 200 && flat["lines_lifetime"] == before + 10).then_some(())
         })
         .await;
+        // A household that nobody asked for yet: what ClickHouse computed before may be answered from the cache.
+        let key = if name == "mongodb" { "1" } else { "2" };
         let body = json!({
-            "entity": "household", "keys": ["1"], "metadata": true,
+            "entity": "household", "keys": [key], "metadata": true,
             "features": ["household_spend:lines_lifetime", "household_profile:income", "household_frequency:lines_90d"],
         });
         let (status, answer) = post_json(&format!("{server}/v1/features"), &body).await;

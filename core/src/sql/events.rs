@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 use crate::definitions::{Definitions, EventType, ValueType};
 use crate::key::KeyType;
 
-use super::{inputs, quote_name, quote_text};
+use super::{SETTINGS, inputs, quote_name, quote_text};
 
 /// Tables and views of ours; no event type can be called like one, because each gets a view of its name.
 pub const TABLES: [&str; 6] =
@@ -97,8 +97,7 @@ fn event_view(definitions: &Definitions, event: &EventType) -> String {
     }
     columns.push("properties".to_owned());
     format!(
-        "CREATE OR REPLACE VIEW {} AS SELECT {} FROM events FINAL WHERE `type` = {} \
-         SETTINGS do_not_merge_across_partitions_select_final = 1",
+        "CREATE OR REPLACE VIEW {} AS SELECT {} FROM events FINAL WHERE `type` = {} SETTINGS {SETTINGS}",
         quote_name(&event.name),
         columns.join(", "),
         quote_text(&event.name),

@@ -8,7 +8,7 @@ use crate::key::{KeyText, KeyType};
 use crate::partition::Partition;
 use crate::position::Position;
 
-use super::{Param, SqlQuery, inputs, quote_name};
+use super::{Param, SETTINGS, SqlQuery, inputs, quote_name};
 
 /// Where an entry stands among all others, the order of `first`, `last` and `last_n`.
 const STAMP: &str = "feature_ms, event_id, stream_ms, stream_seq, `partition`";
@@ -52,7 +52,7 @@ pub fn features(definitions: &Definitions, view: &View, keys: &[KeyText], scope:
     let key: Vec<String> = parts.iter().map(|part| format!("toString({part})")).collect();
     let text = format!(
         "SELECT [{}] AS key_parts, max(feature_ms) AS newest, CAST([{}], 'Array(Nullable(String))') AS features\n\
-         FROM ({entries})\nGROUP BY {}\nSETTINGS do_not_merge_across_partitions_select_final = 1",
+         FROM ({entries})\nGROUP BY {}\nSETTINGS {SETTINGS}",
         key.join(", "),
         values.join(",\n"),
         parts.join(", "),

@@ -14,6 +14,10 @@ pub use decode::{FeatureRow, decode, decode_key};
 pub use events::{COLUMNS, KeyColumn, TABLES, apply, key_columns};
 pub use features::{Known, Scope, features};
 
+/// What every read of events needs. Twins share their position, hence their month; and by default `toFloat64` may be
+/// off by the last bit.
+const SETTINGS: &str = "do_not_merge_across_partitions_select_final = 1, precise_float_parsing = 1, compile_expressions = 0, compile_aggregate_expressions = 0";
+
 /// A statement and what it is given.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SqlQuery {
