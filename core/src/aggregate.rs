@@ -177,15 +177,15 @@ impl State {
                 *a += b;
                 *n += m;
             }
-            (Self::Extreme(a), Self::Extreme(Some(b))) => {
-                if a.as_ref().is_none_or(|held| b.order(held) == wanted(aggregation)) {
-                    *a = Some(b.clone());
-                }
+            (Self::Extreme(a), Self::Extreme(Some(b)))
+                if a.as_ref().is_none_or(|held| b.order(held) == wanted(aggregation)) =>
+            {
+                *a = Some(b.clone());
             }
-            (Self::Edge(a), Self::Edge(Some(b))) => {
-                if a.as_ref().is_none_or(|held| b.stamp().cmp(&held.stamp()) == wanted(aggregation)) {
-                    *a = Some(b.clone());
-                }
+            (Self::Edge(a), Self::Edge(Some(b)))
+                if a.as_ref().is_none_or(|held| b.stamp().cmp(&held.stamp()) == wanted(aggregation)) =>
+            {
+                *a = Some(b.clone());
             }
             (Self::Latest(a), Self::Latest(b)) => {
                 a.extend(b.iter().cloned());
@@ -193,7 +193,7 @@ impl State {
                 a.truncate(limit(aggregation));
             }
             (Self::Distinct(a), Self::Distinct(b)) => a.merge(b),
-            // Empty extremes and edges; states of two kinds never meet, one definition made both.
+            // Extremes and edges that change nothing; states of two kinds never meet, one definition made both.
             _ => {}
         }
     }

@@ -12,7 +12,7 @@ pub fn properties<'a>(event_type: &EventType, text: &'a str) -> Result<Vec<Optio
     let mut found = vec![None; event_type.paths.len()];
     if !found.is_empty() {
         let mut deserializer = serde_json::Deserializer::from_str(text);
-        let wanted = event_type.paths.iter().enumerate().map(|(index, path)| (index, path)).collect();
+        let wanted = event_type.paths.iter().enumerate().collect();
         Level { depth: 0, wanted, found: &mut found }.deserialize(&mut deserializer)?;
         deserializer.end()?;
     }

@@ -13,7 +13,8 @@ const README: &str = include_str!("../../README.md");
 
 /// The commands of the block behind the mark, one per blank-line-separated paragraph.
 fn commands() -> Vec<String> {
-    let block = README.split("<!-- These lines are run as they stand by a test. -->\n```sh\n").nth(1).expect("the mark");
+    let block =
+        README.split("<!-- These lines are run as they stand by a test. -->\n```sh\n").nth(1).expect("the mark");
     let block = block.split("\n```").next().expect("the end of the block");
     block.split("\n\n").map(str::to_owned).collect()
 }
@@ -30,7 +31,7 @@ async fn the_readme_works_as_it_stands() {
     let options = ServiceOptions::beside_this_program(Vec::new(), dir.path().join("logs")).unwrap();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let log = std::fs::File::create(dir.path().join("dev.log")).unwrap();
-    let mut dev = Command::new(options.bin.join("millrace"))
+    let dev = Command::new(options.bin.join("millrace"))
         .args(["dev", "--dir"])
         .arg(dir.path().join("dev"))
         .current_dir(root)
@@ -39,13 +40,15 @@ async fn the_readme_works_as_it_stands() {
         .kill_on_drop(true)
         .spawn()
         .expect("millrace runs; build all binaries first");
+    let dev = std::sync::Mutex::new(dev);
+    let said = || std::fs::read_to_string(dir.path().join("dev.log")).unwrap_or_default();
     let limit = Duration::from_secs(90);
     eventually("millrace dev is ready", limit, || async {
-        assert!(dev.try_wait().unwrap().is_none(), "{}", std::fs::read_to_string(dir.path().join("dev.log")).unwrap());
-        let ready = std::fs::read_to_string(dir.path().join("dev.log")).unwrap().contains("ready: ");
-        ready.then_some(())
+        assert!(dev.lock().unwrap().try_wait().unwrap().is_none(), "{}", said());
+        said().contains("ready: ").then_some(())
     })
     .await;
+    let mut dev = dev.into_inner().unwrap();
 
     let commands = commands();
     assert_eq!(commands.len(), 7);
@@ -64,12 +67,16 @@ async fn the_readme_works_as_it_stands() {
     assert_eq!(metadata["household_profile:income"]["status"], "PRESENT", "{service}");
     assert_eq!(run(&commands[4]).await["results"][0]["values"]["product_popularity:lines_7d"], 1);
     let vectors = run(&commands[5]).await;
-    assert_eq!((vectors["features"].as_array().unwrap().len(), &vectors["features"][1]), (2, &Value::Null), "{vectors}");
+    assert_eq!(
+        (vectors["features"].as_array().unwrap().len(), &vectors["features"][1]),
+        (2, &Value::Null),
+        "{vectors}"
+    );
     assert!(run(&commands[6]).await["views"].as_array().unwrap().len() > 3);
 
     let pid = dev.id().unwrap().to_string();
     Command::new("kill").args(["-INT", &pid]).status().await.unwrap();
     let ended = tokio::time::timeout(limit, dev.wait()).await.expect("Ctrl-C stops all").unwrap();
-    assert!(ended.success(), "{}", std::fs::read_to_string(dir.path().join("dev.log")).unwrap());
+    assert!(ended.success(), "{}", said());
     assert_eq!(get("http://localhost:6566/healthz").await.0, 0, "nothing is left running");
 }

@@ -228,10 +228,9 @@ impl ClickHouseSink {
         let edges = self.suspect.as_ref().and_then(|suspect| suspect.manifest.as_ref()?.range());
         let edge = |position: Position| edges.is_some_and(|(after, upto)| position == after || position == upto);
         let mut blocks = Vec::new();
-        let mut start = batch.events.partition_point(|(position, _)| *position <= from);
-        let (mut after, mut bytes) = (from, 0);
-        for index in start..batch.events.len() {
-            let (position, event) = &batch.events[index];
+        let first = batch.events.partition_point(|(position, _)| *position <= from);
+        let (mut start, mut after, mut bytes) = (first, from, 0);
+        for (index, (position, event)) in batch.events.iter().enumerate().skip(first) {
             bytes += event.properties.len() + 256;
             let last = index + 1 == batch.events.len();
             let next_is_past_edge =
@@ -243,7 +242,7 @@ impl ClickHouseSink {
                     _ => *position,
                 };
                 blocks.push(Block { after, upto, events: &batch.events[start..=index] });
-                (after, start, bytes) = (upto, index + 1, 0);
+                (start, after, bytes) = (index + 1, upto, 0);
             }
         }
         blocks

@@ -86,6 +86,15 @@ impl Drop for Gauge {
     }
 }
 
+impl super::Log {
+    /// The log's memory now, asked once.
+    pub async fn pressure(&self) -> Result<Pressure, LogError> {
+        let seen = Seen::default();
+        look(self.link_ref(), &seen).await?;
+        Ok(Pressure { used: seen.used.load(Ordering::Relaxed), limit: seen.limit.load(Ordering::Relaxed) })
+    }
+}
+
 async fn look(link: &Link, seen: &Seen) -> Result<(), LogError> {
     let reply = link.query(LOOK, &info_command()).await?;
     let info = value::text(reply).unwrap_or_default();

@@ -9,7 +9,7 @@ use super::lease::{Owned, SinkFence};
 use super::sink::{Batch, Sink, SinkError};
 use super::step::{Place, StepError};
 use crate::clock::now_ms;
-use crate::log::{Advance, Advanced, LogError, SinkCursor, cursor};
+use crate::log::{Advance, Advanced, Log, LogError, SinkCursor, cursor};
 use millrace_core::position::Position;
 
 /// The first pause after a failure; it doubles.
@@ -18,6 +18,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// How often a trim is asked for; between them an advance costs nothing more.
 const TRIM_EVERY: Duration = Duration::from_secs(5);
+/// Above this part of `maxmemory` retention yields; well below the part at which ingest refuses events.
+const YIELD_ABOVE: f64 = 0.6;
 /// How long entries that all groups have passed are kept, while memory allows.
 const RETENTION: Duration = Duration::from_secs(3_600);
 
@@ -167,6 +169,7 @@ impl Turn<'_> {
         let Some(batch) = &mut self.pending else { return Ok(Outcome::Idle) };
         let dead: Vec<_> = batch.dead.iter().cloned().chain(more_dead).collect();
         let due = self.trimmed.is_none_or(|at| at.elapsed() >= TRIM_EVERY);
+        let trim_to = if due { Some(trim_start(&self.owned.log).await) } else { None };
         let advance = Advance {
             partition: batch.partition,
             group: self.owned.group,
@@ -175,7 +178,7 @@ impl Turn<'_> {
             from: batch.after,
             to: batch.upto,
             entries: batch.read,
-            trim_to: due.then(retention_start),
+            trim_to,
             dead: &dead,
         };
         let advanced = match cursor::advance(&self.owned.log, &advance).await {
@@ -224,9 +227,11 @@ fn retry_same_batch(error: LogError) -> TurnError {
     TurnError::Sink(SinkError::Transient { store: "the log", reason: error.to_string() })
 }
 
-fn retention_start() -> Position {
-    let start = u64::try_from(now_ms()).unwrap_or(0).saturating_sub(RETENTION.as_millis() as u64);
-    Position::new(start, 0)
+/// Up to where entries may go. Under memory pressure all that no sink needs any more; Redis keeps what they need.
+async fn trim_start(log: &Log) -> Position {
+    let pressed = log.pressure().await.is_ok_and(|pressure| pressure.ratio() > YIELD_ABOVE);
+    let kept = if pressed { 0 } else { u64::try_from(RETENTION.as_millis()).unwrap_or(u64::MAX) };
+    Position::new(u64::try_from(now_ms()).unwrap_or(0).saturating_sub(kept), 0)
 }
 
 #[cfg(test)]

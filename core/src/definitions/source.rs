@@ -41,8 +41,11 @@ pub(super) struct File {
     #[serde(default)]
     pub views: Vec<Spanned<ViewSource>>,
     #[serde(default)]
-    pub services: BTreeMap<String, Spanned<BTreeMap<String, Vec<Spanned<String>>>>>,
+    pub services: BTreeMap<String, Spanned<ServiceSource>>,
 }
+
+/// Versions (`v1`, …) with the features of each.
+pub(super) type ServiceSource = BTreeMap<String, Vec<Spanned<String>>>;
 
 /// One value or a list of them.
 #[derive(Clone, Debug, Deserialize)]

@@ -16,7 +16,7 @@ pub use features::{Known, Scope, features};
 
 /// What every read of events needs. Twins share their position, hence their month; and by default `toFloat64` may be
 /// off by the last bit.
-const SETTINGS: &str = "do_not_merge_across_partitions_select_final = 1, precise_float_parsing = 1, compile_expressions = 0, compile_aggregate_expressions = 0";
+const SETTINGS: &str = "do_not_merge_across_partitions_select_final = 1, precise_float_parsing = 1";
 
 /// A statement and what it is given.
 #[derive(Clone, Debug, PartialEq)]
