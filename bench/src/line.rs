@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use millrace_common::clock::now_ms;
-use millrace_common::log::{Group, Log, status::status};
+use millrace_common::log::status::{PartitionStatus, status};
+use millrace_common::log::{Group, Log};
 use millrace_common::names::Names;
 use millrace_devstack::services::{Service, ServiceKind, ServiceOptions};
 use millrace_devstack::{Stack, StackOptions};
@@ -191,25 +192,19 @@ impl Installation<'_> {
         Ok(())
     }
 
-    /// Waits until every sink of a group stands at the end of the log; the seconds that each has taken since `begun`.
-    pub async fn drained(&self, group: Group, begun: Instant) -> anyhow::Result<Vec<(&'static str, f64)>> {
-        let sinks: Vec<&'static str> = group.event_sinks().collect();
-        let mut done: Vec<Option<f64>> = vec![None; sinks.len()];
-        while done.contains(&None) {
+    /// Waits until every sink of a group stands at the end of the log; what each has done since `begun`.
+    pub async fn drained(&self, group: Group, begun: Instant) -> anyhow::Result<Vec<SinkProgress>> {
+        let mut sinks: Vec<SinkProgress> = group.event_sinks().map(SinkProgress::new).collect();
+        while sinks.iter().any(|sink| !sink.done) {
             let partitions = status(&self.log).await?;
-            for (sink, done) in sinks.iter().zip(&mut done).filter(|(_, done)| done.is_none()) {
-                let at_end = partitions.iter().all(|partition| {
-                    let of_group = partition.groups.iter().find(|status| status.group == group);
-                    of_group.and_then(|g| g.sinks.get(*sink)).is_some_and(|cursor| cursor.position >= partition.last)
-                });
-                *done = at_end.then(|| begun.elapsed().as_secs_f64());
-            }
+            let seconds = begun.elapsed().as_secs_f64();
+            sinks.iter_mut().filter(|sink| !sink.done).for_each(|sink| sink.look(group, &partitions, seconds));
             if begun.elapsed() > LONG {
-                bail!("{group} has not drained the log within {LONG:?}; sinks {sinks:?} took {done:?}");
+                bail!("{group} has not drained the log within {LONG:?}: {sinks:?}");
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
-        Ok(sinks.into_iter().zip(done.into_iter().flatten()).collect())
+        Ok(sinks)
     }
 
     /// Empties the log; its groups and what was read of it stay.
@@ -226,6 +221,47 @@ impl Installation<'_> {
     pub async fn remove(self) -> anyhow::Result<()> {
         self.line.delete(&self.namespace).await?;
         self.line.clickhouse(format!("DROP DATABASE IF EXISTS `{}`", self.namespace)).await.map(drop)
+    }
+}
+
+/// How far a sink was when.
+#[derive(Clone, Debug)]
+pub struct SinkProgress {
+    /// Its name.
+    pub sink: &'static str,
+    done: bool,
+    /// Seconds, and entries done by then.
+    seen: Vec<(f64, f64)>,
+}
+
+impl SinkProgress {
+    fn new(sink: &'static str) -> Self {
+        Self { sink, done: false, seen: Vec::new() }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "entries of a run")]
+    fn look(&mut self, group: Group, partitions: &[PartitionStatus], seconds: f64) {
+        let cursor = |partition: &PartitionStatus| {
+            let of_group = partition.groups.iter().find(|status| status.group == group);
+            of_group.and_then(|status| status.sinks.get(self.sink).cloned()).unwrap_or_default()
+        };
+        let entries: u64 = partitions.iter().map(|partition| cursor(partition).entries_read).sum();
+        self.done = partitions.iter().all(|partition| cursor(partition).position >= partition.last);
+        self.seen.push((seconds, entries as f64));
+    }
+
+    /// Seconds until it stood at the end.
+    pub fn seconds(&self) -> f64 {
+        self.seen.last().map_or(f64::NAN, |(seconds, _)| *seconds)
+    }
+
+    /// Entries per second between a tenth and four fifths of the log: without the start of the process, and without
+    /// the last batches, which a sink may hold back until they are old. None where it took a single step.
+    pub fn steady(&self) -> Option<f64> {
+        let all = self.seen.last()?.1;
+        let past = |part: f64| self.seen.iter().find(|(_, entries)| *entries >= all * part);
+        let ((from, first), (to, last)) = (past(0.1)?, past(0.8)?);
+        (to > from).then(|| (last - first) / (to - from))
     }
 }
 

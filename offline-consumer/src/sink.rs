@@ -46,6 +46,12 @@ struct Progress {
     dead: Vec<DeadLetter>,
 }
 
+/// What came of an INSERT that did not go through.
+struct Failure {
+    fault: Fault,
+    reason: String,
+}
+
 /// Consecutive events that go out as one block.
 #[derive(Clone, Copy)]
 struct Block<'b> {
@@ -91,8 +97,8 @@ impl ClickHouseSink {
         if suspect.manifest.as_ref().is_some_and(|sent| sent.names(&manifest)) {
             // The very same again: it arrives now, or is left out because it did before.
             match self.send(layout, &manifest, rows.clone(), fence).await? {
-                Ok(()) | Err(Fault::Row) => {}
-                Err(fault) => return Err(self.unknown(block, manifest, fault)),
+                Ok(()) | Err(Failure { fault: Fault::Row, .. }) => {}
+                Err(failure) => return Err(self.unknown(block, manifest, failure)),
             }
         }
         attempt += 1;
@@ -136,9 +142,9 @@ impl ClickHouseSink {
         let manifest = Manifest::new(block.after, block.upto, &rows, attempt);
         match self.send(layout, &manifest, rows, fence).await? {
             Ok(()) => Ok(Vec::new()),
-            Err(Fault::Row) => match block.events {
+            Err(failure) if failure.fault == Fault::Row => match block.events {
                 [] => Ok(Vec::new()),
-                [(position, event)] => Ok(vec![self.refused(*position, event)]),
+                [(position, event)] => Ok(vec![self.refused(*position, event, failure.reason)]),
                 events => {
                     let (first, second) = events.split_at(events.len() / 2);
                     let middle = first.last().map_or(block.after, |(position, _)| *position);
@@ -154,7 +160,7 @@ impl ClickHouseSink {
                     Ok(dead)
                 }
             },
-            Err(fault) => Err(self.unknown(block, manifest, fault)),
+            Err(failure) => Err(self.unknown(block, manifest, failure)),
         }
     }
 
@@ -165,7 +171,7 @@ impl ClickHouseSink {
         manifest: &Manifest,
         rows: Rows,
         fence: &F,
-    ) -> Result<Result<(), Fault>, SinkError> {
+    ) -> Result<Result<(), Failure>, SinkError> {
         fence.intend(self.cursor, manifest.to_text()).await?;
         // An INSERT that outlives the lease could arrive beside the next owner's.
         if fence.remaining() < self.store.insert_timeout() {
@@ -181,7 +187,7 @@ impl ClickHouseSink {
             Err(error) => {
                 let fault = self.fault(&error);
                 tracing::warn!(partition = self.partition.0, %error, ?fault, rows = count, "insert failed");
-                Ok(Err(fault))
+                Ok(Err(Failure { fault, reason: error.to_string() }))
             }
         }
     }
@@ -198,10 +204,10 @@ impl ClickHouseSink {
         }
     }
 
-    fn unknown(&mut self, block: Block<'_>, manifest: Manifest, fault: Fault) -> SinkError {
+    fn unknown(&mut self, block: Block<'_>, manifest: Manifest, failure: Failure) -> SinkError {
         let upto = self.suspect.as_ref().map_or(block.upto, |suspect| suspect.upto.max(block.upto));
         self.suspect = Some(Suspect { upto, manifest: Some(manifest) });
-        SinkError::Transient { store: "clickhouse", reason: format!("an insert has no known outcome ({fault:?})") }
+        SinkError::Transient { store: "clickhouse", reason: failure.reason }
     }
 
     fn rows(&self, layout: &Layout, events: &[(Position, Event)]) -> Rows {
@@ -210,7 +216,7 @@ impl ClickHouseSink {
         rows
     }
 
-    fn refused(&self, position: Position, event: &Event) -> DeadLetter {
+    fn refused(&self, position: Position, event: &Event, reason: String) -> DeadLetter {
         DeadLetter {
             group: "offline".to_owned(),
             sink: self.name().to_owned(),
@@ -218,7 +224,7 @@ impl ClickHouseSink {
             key: Some(event.partition_key().to_string()),
             position,
             event_id: Some(event.id.as_str().to_owned()),
-            reason: "ClickHouse refuses this row".to_owned(),
+            reason,
             raw: event.properties.clone(),
         }
     }

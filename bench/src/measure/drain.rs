@@ -8,7 +8,7 @@ use millrace_devstack::services::ServiceKind;
 
 use crate::config::Scale;
 use crate::cpu::Processes;
-use crate::line::{Installation, Line};
+use crate::line::{Installation, Line, SinkProgress};
 use crate::report::{Aim, Report, Round, Row, median, number};
 use crate::xread;
 
@@ -64,10 +64,14 @@ async fn drain(
     let entries = entries as f64;
     let cpu = processes.per_million(&before, entries);
     service.stop()?;
-    let slowest = sinks.iter().map(|(_, seconds)| *seconds).fold(0.0, f64::max);
-    let rates =
-        sinks.iter().map(|(sink, seconds)| (format!("{group} drain: sink {sink} alone, entries/s"), entries / seconds));
-    Ok((Round::of(entries / slowest, cpu), rates.collect()))
+    let slowest = sinks.iter().map(SinkProgress::seconds).fold(0.0, f64::max);
+    let mut rates = Vec::new();
+    for sink in &sinks {
+        rates.push((format!("{group} drain, sink {}: entries/s", sink.sink), entries / sink.seconds()));
+        let name = format!("{group} drain, sink {}: entries/s between a tenth and four fifths of the log", sink.sink);
+        rates.extend(sink.steady().map(|rate| (name, rate)));
+    }
+    Ok((Round::of(entries / slowest, cpu), rates))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a rate for people")]

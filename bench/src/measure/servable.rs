@@ -1,6 +1,5 @@
 //! How long an event takes from its POST to the first read that has it, while all four services work at a constant
-//! rate. A sampled event names a product that nobody else buys; it is servable when that product is among the
-//! household's recent ones.
+//! rate. A watched event is dearer than any before it; it is servable once the household's dearest line is as dear.
 
 use std::net::SocketAddr;
 use std::sync::Mutex;
@@ -24,8 +23,9 @@ const SENDERS: usize = 16;
 const WATCHERS: usize = 16;
 /// One of so many events is watched.
 const WATCHED: usize = 20;
-/// Products from here on are bought once.
-const OWN_PRODUCT: usize = 900_000_000;
+/// Watched lines cost more than this, in cents, and each more than the one before it.
+const DEAR: u64 = 100_000_000;
+const FEATURE: &str = "household_spend:largest_line_lifetime";
 /// Between two looks for the same event; the answers are as coarse as that.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 /// An event that takes longer is lost.
@@ -34,7 +34,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// An event that is watched, from when it was due.
 struct Watch {
     household: usize,
-    product: usize,
+    cents: u64,
     due: Instant,
 }
 
@@ -66,19 +66,19 @@ pub async fn run(filled: &Installation<'_>, scale: &Scale, report: &mut Report) 
 /// An event: its request, and what to look for if it is watched.
 struct Post {
     request: Vec<u8>,
-    watched: Option<(usize, usize)>,
+    watched: Option<(usize, u64)>,
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some ten thousand")]
 fn posts(first: usize, time: Duration) -> Vec<Post> {
     let count = (RATE * time.as_secs_f64()) as usize + SENDERS;
     let post_of = |(index, purchase): (usize, crate::journey::Purchase)| {
-        let watched = index.is_multiple_of(WATCHED).then_some((purchase.household, OWN_PRODUCT + purchase.number));
+        let watched = index.is_multiple_of(WATCHED).then_some((purchase.household, DEAR + purchase.number as u64));
         let mut event: serde_json::Value = serde_json::from_str(&purchase.json()).unwrap_or_default();
         // Without a time of its own it happens when it arrives.
         event["time"] = serde_json::Value::Null;
-        if let Some((_, product)) = watched {
-            event["product_id"] = product.into();
+        if let Some((_, cents)) = watched {
+            event["properties"]["sales_value"] = format!("{}.{:02}", cents / 100, cents % 100).into();
         }
         Post { request: post("/v1/events", "application/json", &event.to_string()), watched }
     };
@@ -124,8 +124,8 @@ fn send(ingest: SocketAddr, posts: &[Post], pace: Pace, watch: &SyncSender<Watch
     let mut sent = 0;
     for (number, due) in pace {
         let Some(post) = posts.get(number) else { break };
-        if let Some((household, product)) = post.watched {
-            watch.send(Watch { household, product, due }).context("nobody watches")?;
+        if let Some((household, cents)) = post.watched {
+            watch.send(Watch { household, cents, due }).context("nobody watches")?;
         }
         let (status, body) = client.ask(&post.request)?;
         accepted(status, body)?;
@@ -145,21 +145,37 @@ fn watch_all(server: SocketAddr, watches: &Mutex<Receiver<Watch>>) -> anyhow::Re
 }
 
 fn look_for(client: &mut Blocking, watch: &Watch) -> anyhow::Result<Duration> {
-    let Watch { household, product, due } = watch;
-    let request = get(&format!("/v1/features/household/{household}?features=household_spend:recent_products"));
-    let wanted = product.to_string();
+    let Watch { household, cents, due } = watch;
+    let request = get(&format!("/v1/features/household/{household}?features={FEATURE}"));
     loop {
         let (status, body) = client.ask(&request)?;
         accepted(status, body)?;
-        if body.windows(wanted.len()).any(|bytes| bytes == wanted.as_bytes()) {
+        if dearest(body).is_some_and(|dearest| dearest >= *cents) {
             return Ok(due.elapsed());
         }
         if due.elapsed() > LIMIT {
-            bail!(
-                "household {household} has not got product {product} after {LIMIT:?}: {}",
-                String::from_utf8_lossy(body)
-            );
+            let body = String::from_utf8_lossy(body);
+            bail!("household {household} has no line of {cents} cents after {LIMIT:?}: {body}");
         }
         std::thread::sleep(LOOK_EVERY);
+    }
+}
+
+/// The one value of an answer, in cents; money is text with two decimals.
+fn dearest(body: &[u8]) -> Option<u64> {
+    let (_, rest) = str::from_utf8(body).ok()?.split_once(FEATURE)?;
+    let digits = rest.trim_start_matches(['"', ':']).split('"').next()?;
+    digits.replace('.', "").parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_dearest_line_is_read_from_an_answer() {
+        let answer = format!(r#"{{"results":[{{"key":7,"values":{{"{FEATURE}":"1000000.05"}}}}]}}"#);
+        assert_eq!(dearest(answer.as_bytes()), Some(100_000_005));
+        assert_eq!(dearest(answer.replace("\"1000000.05\"", "null").as_bytes()), None);
     }
 }
