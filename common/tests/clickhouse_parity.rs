@@ -84,7 +84,7 @@ type Logged = (Partition, Position, Event);
 fn log(definitions: &Definitions, seed: u64) -> Vec<Logged> {
     let mut random = Random::new(seed);
     let start = NOW + i64::try_from(seed).unwrap() * 10_000_000;
-    let events_from = if seed % 3 == 0 { -60_000 } else { start - 120_000 };
+    let events_from = if seed.is_multiple_of(3) { -60_000 } else { start - 120_000 };
     let mut last: BTreeMap<u16, Position> = BTreeMap::new();
     let mut ms = u64::try_from(start).unwrap();
     (0..random.below(70) + 5)

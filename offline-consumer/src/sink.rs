@@ -104,7 +104,7 @@ impl ClickHouseSink {
         attempt += 1;
         let dead = self.send_missing(layout, block, attempt, fence).await?;
         let token = format!("{}:{}", self.partition, block.upto);
-        self.store.settle_daily(self.partition, rows.days(), &token).await.map_err(|error| away(&error))?;
+        self.store.settle_daily(self.partition, &rows.days(), &token).await.map_err(|error| away(&error))?;
         if self.suspect.as_ref().is_some_and(|suspect| suspect.upto <= block.upto) {
             self.suspect = None;
         }
@@ -172,6 +172,7 @@ impl ClickHouseSink {
         rows: Rows,
         fence: &F,
     ) -> Result<Result<(), Failure>, SinkError> {
+        let _turn = self.store.turn().await;
         fence.intend(self.cursor, manifest.to_text()).await?;
         // An INSERT that outlives the lease could arrive beside the next owner's.
         if fence.remaining() < self.store.insert_timeout() {
@@ -211,9 +212,7 @@ impl ClickHouseSink {
     }
 
     fn rows(&self, layout: &Layout, events: &[(Position, Event)]) -> Rows {
-        let mut rows = Rows::default();
-        events.iter().for_each(|(position, event)| layout.push(&mut rows, self.partition, *position, event));
-        rows
+        layout.rows(self.partition, events)
     }
 
     fn refused(&self, position: Position, event: &Event, reason: String) -> DeadLetter {

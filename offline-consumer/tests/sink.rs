@@ -59,10 +59,11 @@ impl World {
     /// A database of its own on the server that tests share.
     async fn new(name: &str) -> Self {
         if let Ok(url) = std::env::var("CLICKHOUSE_URL") {
-            return Self::on(&url, name, None).await;
+            return Self::on(url, name, None).await;
         }
         let stack = millrace_devstack::shared_for_tests(millrace_devstack::test_dir()).await.unwrap();
-        Self::on(&stack.clickhouse_url().to_owned(), name, Some(stack)).await
+        let url = stack.clickhouse_url().to_owned();
+        Self::on(url, name, Some(stack)).await
     }
 
     /// A server of its own, to be killed.
@@ -70,13 +71,14 @@ impl World {
         let unused = || Some("http://127.0.0.1:1".to_owned());
         let options = StackOptions { redis_url: unused(), mongodb_url: unused(), ..StackOptions::new(dir) };
         let stack = Stack::up(options).await.unwrap();
-        Self::on(&stack.clickhouse_url().to_owned(), "alone", Some(stack)).await
+        let url = stack.clickhouse_url().to_owned();
+        Self::on(url, "alone", Some(stack)).await
     }
 
-    async fn on(url: &str, name: &str, stack: Option<Stack>) -> Self {
+    async fn on(url: String, name: &str, stack: Option<Stack>) -> Self {
         let namespace = format!("sink_{name}_{}", std::process::id());
-        migrate(url, &namespace).await.unwrap();
-        let store = ClickHouse::connect(url, &namespace).unwrap();
+        migrate(&url, &namespace).await.unwrap();
+        let store = ClickHouse::connect(&url, &namespace).unwrap();
         let yaml = "entities: { user: { key: user_id, type: int64 } }\nevents: { click: { partition_by: user } }";
         let source = DefinitionsSource { yaml: yaml.into(), schemas: BTreeMap::new() };
         let definitions = Arc::new(Definitions::compile(source).unwrap());

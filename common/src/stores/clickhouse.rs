@@ -13,12 +13,14 @@ mod url;
 mod values;
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ::clickhouse::error::Error as DriverError;
 use ::clickhouse::query::Query;
 use ::clickhouse::{Client, Compression};
 use millrace_core::sql::{Param, SqlQuery};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub use error::{ClickHouseError, Fault};
 pub use rows::{Layout, Rows};
@@ -28,6 +30,8 @@ pub use schema::migrate;
 pub const INSERT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long reading back, DDL and bookkeeping may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// The most INSERTs that one process has under way.
+const MAX_INSERTS: usize = 8;
 /// Bound of what one query for features may hold in memory.
 const MAX_QUERY_BYTES: u64 = 2 << 30;
 
@@ -37,6 +41,7 @@ pub struct ClickHouse {
     client: Client,
     database: String,
     insert_timeout: Duration,
+    inserts: Arc<Semaphore>,
 }
 
 impl ClickHouse {
@@ -53,7 +58,13 @@ impl ClickHouse {
         if let Some((user, password)) = url.credentials {
             client = client.with_user(user).with_password(password);
         }
-        Ok(Self { client, database: namespace.to_owned(), insert_timeout: INSERT_TIMEOUT })
+        let inserts = std::thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, MAX_INSERTS));
+        Ok(Self {
+            client,
+            database: namespace.to_owned(),
+            insert_timeout: INSERT_TIMEOUT,
+            inserts: Arc::new(Semaphore::new(inserts)),
+        })
     }
 
     /// The same, with another bound for one INSERT.
@@ -65,6 +76,13 @@ impl ClickHouse {
     /// How long an INSERT may take.
     pub fn insert_timeout(&self) -> Duration {
         self.insert_timeout
+    }
+
+    /// Waits for a turn to insert, kept until what it answers is dropped. More at once would only make each slower, and
+    /// on a small machine slower than the timeout. Taken before the lease is looked at, which goes on being renewed.
+    pub async fn turn(&self) -> Option<OwnedSemaphorePermit> {
+        // Nobody closes the semaphore.
+        self.inserts.clone().acquire_owned().await.ok()
     }
 
     /// The database of the namespace.

@@ -68,3 +68,11 @@ fn an_unknown_field_is_refused_with_its_line() {
     let message = compile(&GOOD.replace("from: [purchase]", "form: [purchase]")).unwrap_err();
     assert!(message.contains("line") && message.contains("form"), "{message}");
 }
+
+#[test]
+fn names_that_the_warehouse_has_taken_are_refused() {
+    let message = compile(&GOOD.replace("purchase", "events_daily")).unwrap_err();
+    assert!(message.contains("cannot be called like a table of ours"), "{message}");
+    let message = compile(&GOOD.replace("product_id", "stream_ms")).unwrap_err();
+    assert!(message.contains("key field `stream_ms` is a reserved name"), "{message}");
+}

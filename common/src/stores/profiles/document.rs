@@ -2,7 +2,7 @@
 //! function of the log: no clock is in it.
 //!
 //! `{_id, features: {name: {value, timestamp, version, error?}}, metadata: {updated_at, source},
-//!   checkpoint: {generation, ms, seq, partition}, state}`
+//!   checkpoint: {order, generation, ms, seq, partition}, state}`
 
 use millrace_core::assemble::{Status, assemble};
 use millrace_core::codec;
@@ -63,17 +63,16 @@ pub(super) fn document(view: &View, slot: &Slot, partition: Partition) -> Docume
     }
 }
 
-/// Matches the document of `key` iff what it holds is older than `checkpoint`.
+/// Matches the document of `key` iff what it holds is older than `checkpoint`. One range beside `_id`: an `$or` over
+/// the checkpoint's parts says the same, and makes SecantusDB scan the collection (measured: 2,000 puts/s against 250).
 pub(super) fn older(key: &str, checkpoint: Checkpoint) -> Document {
-    let (generation, ms, seq) = numbers(checkpoint);
-    doc! {
-        "_id": key,
-        "$or": [
-            { "checkpoint.generation": { "$lt": generation } },
-            { "checkpoint.generation": generation, "checkpoint.ms": { "$lt": ms } },
-            { "checkpoint.generation": generation, "checkpoint.ms": ms, "checkpoint.seq": { "$lt": seq } },
-        ],
-    }
+    doc! { "_id": key, "checkpoint.order": { "$lt": order(checkpoint) } }
+}
+
+/// A checkpoint as text that sorts as it does: MongoDB compares strings by their bytes.
+fn order(checkpoint: Checkpoint) -> String {
+    let Checkpoint { generation, position: Position { ms, seq } } = checkpoint;
+    format!("{generation:08x}-{ms:016x}-{seq:016x}")
 }
 
 /// What [`profile`] needs of a document.
@@ -125,7 +124,8 @@ pub(super) fn profile(view: &View, wanted: &[usize], raw: &RawDocument) -> Resul
 
 fn checkpoint_document(checkpoint: Checkpoint, partition: Partition) -> Document {
     let (generation, ms, seq) = numbers(checkpoint);
-    doc! { "generation": generation, "ms": ms, "seq": seq, "partition": i32::from(partition.0) }
+    let partition = i32::from(partition.0);
+    doc! { "order": order(checkpoint), "generation": generation, "ms": ms, "seq": seq, "partition": partition }
 }
 
 /// BSON has no unsigned numbers. A stream's clock is far below 2^63; the sequence is kept in order by saturating.
