@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use millrace_devstack::{DevstackError, Kind, Stack, StackOptions, Store, attach_or_up, down, shared_for_tests};
@@ -181,28 +181,12 @@ async fn many_askers_at_once_share_one_stack() {
     down(dir.path()).await.unwrap();
 }
 
-const HOLD: &str = "DEVSTACK_TEST_HOLD";
-
-#[tokio::test]
-#[ignore = "the other process of the test below"]
-async fn hold_a_stack_until_killed() {
-    let Some(dir) = std::env::var_os(HOLD) else {
-        return;
-    };
-    let dir = Path::new(&dir);
-    let stack = Stack::up(StackOptions::new(dir.join("data"))).await.unwrap();
-    let text = pids(&stack).map(|pid| pid.to_string()).join(" ");
-    std::fs::write(dir.join("new"), text).unwrap();
-    std::fs::rename(dir.join("new"), dir.join("pids")).unwrap();
-    std::future::pending::<()>().await;
-}
-
 #[test]
 fn stores_die_with_the_process_that_started_them() {
     let dir = tempfile::tempdir().unwrap();
-    let mut holder = Command::new(std::env::current_exe().unwrap());
-    holder.args(["--exact", "--ignored", "hold_a_stack_until_killed"]).env(HOLD, dir.path());
-    let mut holder = holder.spawn().unwrap();
+    // `cargo test` builds the examples beside the tests.
+    let program = std::env::current_exe().unwrap().parent().unwrap().join("../examples/hold");
+    let mut holder = Command::new(program).arg(dir.path()).stdout(Stdio::null()).spawn().unwrap();
     let deadline = Instant::now() + Duration::from_secs(300);
     let pids: Vec<u32> = loop {
         assert!(Instant::now() < deadline && holder.try_wait().unwrap().is_none(), "the other process failed");
