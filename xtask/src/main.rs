@@ -25,6 +25,12 @@ enum Verb {
     Test,
     /// Format and lint alone.
     Lint,
+    /// Measures everything beside the least that could stand in its place; see `bench/README.md`.
+    Bench {
+        /// Passed on; `all` by default.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Starts the three stores in the background and prints their URLs.
     Up,
     /// Stops the stores that `up`, or a test run that was cut short, has left.
@@ -38,6 +44,11 @@ async fn main() -> anyhow::Result<()> {
         Verb::Demo(args) => demo::run(&args).await,
         Verb::Test => test::run().await,
         Verb::Lint => test::lint(),
+        Verb::Bench { arguments } => {
+            let all = if arguments.is_empty() { vec!["all".to_owned()] } else { arguments };
+            let run = ["run", "--release", "--package", "millrace-bench", "--"];
+            shell::exec(shell::cargo(&run).args(all))
+        }
         Verb::Up => {
             let stack = millrace_devstack::attach_or_up(stores()).await?;
             for (name, value) in stack.env() {
