@@ -3,7 +3,6 @@
 //! Each test has a stack of its own in a folder that vanishes.
 #![allow(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
 
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
