@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use axum::body::{Body, BodyDataStream};
 use bytes::Bytes;
@@ -13,6 +14,10 @@ use crate::error::QueryError;
 
 /// Written to the file in pieces of this size, each on a thread that may block.
 const PIECE: usize = 4 << 20;
+
+/// What is still read, and for how long, of a body that was refused.
+const MOST_DISCARDED: usize = 64 << 20;
+const LONGEST_DISCARD: Duration = Duration::from_secs(5);
 
 /// Reads a body, unpacked if it is packed, and stops at a limit.
 pub struct BodyReader {
@@ -34,8 +39,25 @@ impl BodyReader {
         let Some(bytes) = self.unpacked().await? else {
             return Ok(None);
         };
-        self.left = self.left.checked_sub(bytes.len() as u64).ok_or_else(|| QueryError::too_large(self.limit))?;
+        let Some(left) = self.left.checked_sub(bytes.len() as u64) else {
+            self.discard().await;
+            return Err(QueryError::too_large(self.limit));
+        };
+        self.left = left;
         Ok(Some(bytes))
+    }
+
+    /// Reads on and throws away: a client that is still sending would have its connection reset and not see the answer.
+    async fn discard(&mut self) {
+        let rest = async {
+            let mut discarded = 0;
+            while let Some(Ok(bytes)) = self.stream.next().await
+                && discarded < MOST_DISCARDED
+            {
+                discarded += bytes.len();
+            }
+        };
+        let _ = tokio::time::timeout(LONGEST_DISCARD, rest).await;
     }
 
     /// Appends to `text` until it holds `size` bytes or the body ends.

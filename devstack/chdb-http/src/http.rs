@@ -164,8 +164,9 @@ fn success(request: &Request, format: &str, output: Output) -> Response {
 
 fn failure(error: &QueryError, version: &str) -> Response {
     let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let code = [("x-clickhouse-exception-code", error.code.to_string())];
-    (status, code, format!("{error} (version {version})\n")).into_response()
+    // A body may not be read to its end: a next request on the connection would be taken for the rest of this one.
+    let headers = [("x-clickhouse-exception-code", error.code.to_string()), ("connection", "close".to_owned())];
+    (status, headers, format!("{error} (version {version})\n")).into_response()
 }
 
 fn content_type(format: &str) -> &'static str {
