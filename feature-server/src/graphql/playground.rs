@@ -9,8 +9,8 @@ const SCRIPT: &str = include_str!("playground/playground.js");
 const STYLE: &str = include_str!("playground/playground.css");
 
 /// Scripts and styles are its own files, and it talks to this server alone.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; \
-                      form-action 'none'; frame-ancestors 'none'";
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; \
+                      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// The page and its files.
 pub fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {

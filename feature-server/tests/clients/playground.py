@@ -1,12 +1,14 @@
 """Uses the playground as a person would: types a query, runs it, reads the answer, looks into the schema and the history.
 
+It looks from outside alone: the page's own policy forbids to evaluate scripts in it.
+
 Usage: playground.py BASE_URL CHROMIUM [ARGUMENT ...]; with SCREENSHOT in the environment, a picture is written there."""
 
 import json
 import os
 import sys
 
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
 base, chromium, *arguments = sys.argv[1:]
 found = {"elsewhere": [], "complaints": []}
@@ -27,7 +29,7 @@ with sync_playwright() as playwright:
     page.type("#query", 'query($ids: [ID!]!) { getFeatures(entityIds: $ids, featureNames: ["spend:total_1h"]) { entityId features } }')
     page.fill("#variables", '{"ids": ["7"]}')
     page.click("#run")
-    page.wait_for_function("document.querySelector('#result').textContent !== ''")
+    expect(page.locator("#status")).to_contain_text("200 in ", timeout=30_000)
     found["result"] = json.loads(page.text_content("#result"))
     found["status"] = page.text_content("#status")
     if "SCREENSHOT" in os.environ:
@@ -35,12 +37,12 @@ with sync_playwright() as playwright:
 
     page.fill("#query", "{ nothing }")
     page.press("#query", "Control+Enter")
-    page.wait_for_function("document.querySelector('#status').classList.contains('bad')")
+    expect(page.locator("#status")).to_have_class("bad", timeout=30_000)
     found["error"] = json.loads(page.text_content("#result"))["errors"][0]["extensions"]["code"]
 
     page.wait_for_selector("#types details", state="attached")
     page.fill("#search", "eventTime")
-    found["types"] = page.eval_on_selector_all("#types details:not([hidden])", "found => found.map((one) => one.id)")
+    found["types"] = [one.get_attribute("id") for one in page.locator("#types details:not([hidden])").all()]
 
     page.click("#show-history")
     page.click("#asked li:nth-child(2) button")
