@@ -2,8 +2,7 @@
 
 use millrace_common::clock::now_ms;
 use millrace_common::log::{AppendError, Appender};
-use millrace_core::definitions::Definitions;
-use millrace_core::event::{Event, EventId, MAX_EVENT_BYTES, RawEvent, Rejected};
+use millrace_core::event::{Event, EventId, EventReader, MAX_EVENT_BYTES, Rejected};
 use millrace_core::partition::Partition;
 use millrace_core::position::Position;
 use serde_json::value::RawValue;
@@ -75,11 +74,11 @@ pub fn split(body: &str, ndjson: bool) -> Result<(Form, Vec<&str>), RequestError
 }
 
 /// Validates one event of a request.
-pub fn validate(
-    definitions: &Definitions,
+pub fn validate<'b>(
+    reader: &mut EventReader<'_, 'b>,
     context: &RequestContext,
     index: usize,
-    text: &str,
+    text: &'b str,
 ) -> Result<Event, Rejected> {
     if text.len() > MAX_EVENT_BYTES {
         let reason = format!("an event must not be larger than {MAX_EVENT_BYTES} bytes");
@@ -89,7 +88,7 @@ pub fn validate(
         Some(key) => EventId::Given(format!("{key}-{index}")),
         None => EventId::Made(uuid::Uuid::now_v7().to_string()),
     };
-    let mut event = RawEvent::parse(text, context.flat)?.validate(definitions, now_ms(), make_id)?;
+    let mut event = reader.read(text, now_ms(), make_id)?;
     if event.traceparent.is_none() {
         event.traceparent.clone_from(&context.traceparent);
     }

@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{Router, post};
-use millrace_core::event::Rejected;
+use millrace_core::event::{EventReader, Rejected};
 use serde_json::json;
 
 use crate::admit::{Accepted, Form, RequestContext, append, split, validate};
@@ -62,8 +62,9 @@ struct Admitted {
 async fn admit(ready: &Ready, context: &RequestContext, items: &[&str]) -> Result<Admitted, RequestError> {
     let mut rejected = Vec::new();
     let (mut indexes, mut valid) = (Vec::with_capacity(items.len()), Vec::with_capacity(items.len()));
+    let mut reader = EventReader::new(&ready.definitions, context.flat);
     for (index, item) in items.iter().enumerate() {
-        match validate(&ready.definitions, context, index, item) {
+        match validate(&mut reader, context, index, item) {
             Ok(event) => {
                 indexes.push(index);
                 valid.push(event);
@@ -71,6 +72,7 @@ async fn admit(ready: &Ready, context: &RequestContext, items: &[&str]) -> Resul
             Err(reason) => rejected.push((index, reason)),
         }
     }
+    drop(reader);
     let outcomes = append(&ready.appender, ready.partitions, &valid).await;
     let mut accepted = Vec::with_capacity(outcomes.len());
     let mut failure = None;
