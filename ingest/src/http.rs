@@ -12,6 +12,7 @@ use millrace_core::event::{EventReader, Rejected};
 use serde_json::json;
 
 use crate::admit::{Accepted, Form, RequestContext, append, split, validate};
+use crate::body;
 use crate::error::RequestError;
 use crate::state::{Ready, Shared};
 
@@ -33,8 +34,8 @@ async fn flat_event(
 }
 
 async fn take(shared: &Shared, headers: &HeaderMap, body: Body, flat: bool) -> Result<Response, RequestError> {
-    let _permit = shared.permits.try_acquire().map_err(|_| unavailable("too many requests in hand".into()))?;
-    let body = read_body(shared, body).await?;
+    let _permit = shared.permits.try_acquire().map_err(|_| RequestError::Busy)?;
+    let body = body::read(body, shared.max_body, shared.body_timeout).await?;
     let text = std::str::from_utf8(&body).map_err(|error| RequestError::Unparsable(format!("not UTF-8: {error}")))?;
     let content_type = header_text(headers, header::CONTENT_TYPE.as_str()).unwrap_or_default();
     let ndjson = content_type.contains("ndjson") || content_type.contains("jsonl");
@@ -125,26 +126,6 @@ fn answer(form: Form, admitted: Admitted) -> Result<Response, RequestError> {
     Ok((status, Json(body)).into_response())
 }
 
-async fn read_body(shared: &Shared, body: Body) -> Result<bytes::Bytes, RequestError> {
-    let read = axum::body::to_bytes(body, shared.max_body);
-    match tokio::time::timeout(shared.body_timeout, read).await {
-        Err(_) => Err(RequestError::Slow),
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(error)) => {
-            let limit = std::error::Error::source(&error).is_some_and(|source| source.to_string().contains("limit"));
-            Err(if limit {
-                RequestError::TooLarge(format!("the body is larger than {} bytes", shared.max_body))
-            } else {
-                RequestError::Unparsable(format!("failed to read the body: {error}"))
-            })
-        }
-    }
-}
-
 fn header_text(headers: &HeaderMap, name: &str) -> Option<String> {
     headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned).filter(|text| !text.is_empty())
-}
-
-fn unavailable(reason: String) -> RequestError {
-    RequestError::Unavailable { reason, accepted: Vec::new() }
 }
