@@ -99,6 +99,13 @@ impl EventId {
             Self::Given(id) | Self::Made(id) => id,
         }
     }
+
+    /// The id itself, moved out.
+    pub fn into_string(self) -> String {
+        match self {
+            Self::Given(id) | Self::Made(id) => id,
+        }
+    }
 }
 
 impl Event {

@@ -96,14 +96,14 @@ pub fn validate<'b>(
 }
 
 /// Appends valid events in order. Each has its own outcome.
-pub async fn append(appender: &Appender, partitions: u16, events: &[Event]) -> Vec<Result<Accepted, AppendError>> {
+pub async fn append(appender: &Appender, partitions: u16, events: Vec<Event>) -> Vec<Result<Accepted, AppendError>> {
     let placed: Vec<(Partition, &Event)> = events.iter().map(|event| (event.partition(partitions), event)).collect();
     let outcomes = appender.append_batch(&placed).await;
-    let accepted = |((partition, event), outcome): (&(Partition, &Event), Result<Position, AppendError>)| {
-        let accept = |position| Accepted { partition: *partition, position, event_id: event.id.as_str().to_owned() };
-        outcome.map(accept)
+    let places: Vec<Partition> = placed.into_iter().map(|(partition, _)| partition).collect();
+    let accepted = |((event, partition), outcome): ((Event, Partition), Result<Position, AppendError>)| {
+        outcome.map(|position| Accepted { partition, position, event_id: event.id.into_string() })
     };
-    placed.iter().zip(outcomes).map(accepted).collect()
+    events.into_iter().zip(places).zip(outcomes).map(accepted).collect()
 }
 
 #[cfg(test)]

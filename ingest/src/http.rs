@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{Router, post};
 use millrace_core::event::{EventReader, Rejected};
+use serde::Serialize;
 use serde_json::json;
 
 use crate::admit::{Accepted, Form, RequestContext, append, split, validate};
@@ -40,8 +41,8 @@ async fn take(shared: &Shared, headers: &HeaderMap, body: Body, flat: bool) -> R
     let content_type = header_text(headers, header::CONTENT_TYPE.as_str()).unwrap_or_default();
     let ndjson = content_type.contains("ndjson") || content_type.contains("jsonl");
     let context = RequestContext {
-        idempotency_key: header_text(headers, "idempotency-key"),
-        traceparent: header_text(headers, "traceparent"),
+        idempotency_key: header_text(headers, "idempotency-key").map(str::to_owned),
+        traceparent: header_text(headers, "traceparent").map(str::to_owned),
         flat,
     };
     let ready = shared.ready()?;
@@ -49,9 +50,9 @@ async fn take(shared: &Shared, headers: &HeaderMap, body: Body, flat: bool) -> R
     if flat && form != Form::One {
         return Err(RequestError::Unparsable("POST /event takes one event; send many to /v1/events".into()));
     }
-    let admitted = admit(&ready, &context, &items).await?;
-    metrics::counter!("millrace_events_accepted_total").increment(admitted.accepted.len() as u64);
-    metrics::counter!("millrace_events_rejected_total").increment(admitted.rejected.len() as u64);
+    let admitted = admit(&ready, &context, &items).await.inspect_err(|_| shared.counters.refused.increment(1))?;
+    shared.counters.accepted.increment(admitted.accepted.len() as u64);
+    shared.counters.rejected.increment(admitted.rejected.len() as u64);
     answer(form, admitted)
 }
 
@@ -74,7 +75,7 @@ async fn admit(ready: &Ready, context: &RequestContext, items: &[&str]) -> Resul
         }
     }
     drop(reader);
-    let outcomes = append(&ready.appender, ready.partitions, &valid).await;
+    let outcomes = append(&ready.appender, ready.partitions, valid).await;
     let mut accepted = Vec::with_capacity(outcomes.len());
     let mut failure = None;
     for (index, outcome) in indexes.into_iter().zip(outcomes) {
@@ -86,11 +87,19 @@ async fn admit(ready: &Ready, context: &RequestContext, items: &[&str]) -> Resul
     match failure {
         None => Ok(Admitted { accepted, rejected }),
         Some(error) => {
-            metrics::counter!("millrace_requests_refused_total").increment(1);
             let accepted = accepted.into_iter().map(|(index, _)| index).collect();
             Err(RequestError::Unavailable { reason: error.to_string(), accepted })
         }
     }
+}
+
+/// What the sender of one event is told.
+#[derive(Serialize)]
+struct OneAccepted {
+    event_id: String,
+    id: String,
+    partition: u16,
+    status: &'static str,
 }
 
 fn answer(form: Form, admitted: Admitted) -> Result<Response, RequestError> {
@@ -104,12 +113,8 @@ fn answer(form: Form, admitted: Admitted) -> Result<Response, RequestError> {
             });
         }
         if let Some((_, entry)) = accepted.pop() {
-            let body = json!({
-                "status": "accepted",
-                "id": entry.position.to_string(),
-                "partition": entry.partition.0,
-                "event_id": entry.event_id,
-            });
+            let id = entry.position.to_string();
+            let body = OneAccepted { event_id: entry.event_id, id, partition: entry.partition.0, status: "accepted" };
             return Ok((StatusCode::ACCEPTED, Json(body)).into_response());
         }
     }
@@ -126,6 +131,6 @@ fn answer(form: Form, admitted: Admitted) -> Result<Response, RequestError> {
     Ok((status, Json(body)).into_response())
 }
 
-fn header_text(headers: &HeaderMap, name: &str) -> Option<String> {
-    headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned).filter(|text| !text.is_empty())
+fn header_text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    headers.get(name).and_then(|value| value.to_str().ok()).filter(|text| !text.is_empty())
 }

@@ -50,7 +50,7 @@ struct Request {
 impl Lane {
     /// Connects.
     pub(super) async fn open(link: Link) -> Result<Self, LogError> {
-        let slot = Slot { line: Some(start(connect(&link).await?)), failed: None };
+        let slot = Slot { line: Some(start(connect(&link).await?.into_stream())), failed: None };
         Ok(Self { link, slot: Mutex::new(slot) })
     }
 
@@ -78,7 +78,7 @@ impl Lane {
         }
         match connect(&self.link).await {
             Ok(wire) => {
-                let line = start(wire);
+                let line = start(wire.into_stream());
                 *slot = Slot { line: Some(line.clone()), failed: None };
                 Ok(line)
             }
@@ -101,11 +101,11 @@ fn lost() -> String {
 }
 
 /// Starts the lane's task, which ends with the connection or when nobody can send any more.
-fn start(wire: Wire) -> mpsc::Sender<Request> {
+fn start(stream: Box<dyn Stream>) -> mpsc::Sender<Request> {
     let (line, waiting) = mpsc::channel(LINE);
     tokio::spawn(async move {
         let mut running = Running::default();
-        let ended = running.run(wire.into_stream(), waiting).await;
+        let ended = running.run(stream, waiting).await;
         running.end(&ended.err().map_or_else(lost, |error| error.to_string()));
     });
     line
@@ -222,5 +222,74 @@ fn outcome(token: Token<'_>) -> std::io::Result<Result<Position, AppendError>> {
         Token::Bulk(None) => Ok(Err(stream_gone())),
         Token::Error(line) => Ok(Err(refused(&server_error(line)))),
         _ => Err(unexpected()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, DuplexStream, duplex};
+
+    async fn send(line: &mpsc::Sender<Request>, commands: &str, count: usize) -> oneshot::Receiver<Outcomes> {
+        let (answer, answered) = oneshot::channel();
+        line.send(Request { commands: commands.into(), count, answer }).await.unwrap();
+        answered
+    }
+
+    async fn expect(far: &mut DuplexStream, wanted: &str) {
+        let mut bytes = vec![0; wanted.len()];
+        far.read_exact(&mut bytes).await.unwrap();
+        assert_eq!(String::from_utf8(bytes).unwrap(), wanted);
+    }
+
+    #[tokio::test]
+    async fn each_request_has_its_own_answers_however_they_are_cut() {
+        for cut in [1, 7, 1_000] {
+            let (near, mut far) = duplex(cut);
+            let line = start(Box::new(near));
+            let one = send(&line, "first", 2).await;
+            let two = send(&line, "second", 2).await;
+            expect(&mut far, "firstsecond").await;
+            far.write_all(b"$3\r\n7-0\r\n-OOM full\r\n$-1\r\n$4\r\n7-12\r\n").await.unwrap();
+            let (seventh, twelfth) = (Position::new(7, 0), Position::new(7, 12));
+            assert_eq!(one.await.unwrap(), [Ok(seventh), Err(AppendError::Pressure)]);
+            assert_eq!(two.await.unwrap(), [Err(stream_gone()), Ok(twelfth)]);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_sent_on_a_connection_that_ended_may_be_in_the_log() {
+        let (near, mut far) = duplex(1_000);
+        let line = start(Box::new(near));
+        let answered = send(&line, "sent", 2).await;
+        expect(&mut far, "sent").await;
+        far.write_all(b"$3\r\n7-0\r\n$3\r\n8-").await.unwrap();
+        drop(far);
+        let outcomes = answered.await.unwrap();
+        assert_eq!(outcomes[0], Ok(Position::new(7, 0)));
+        assert!(matches!(&outcomes[1], Err(AppendError::Unknown(_))), "{outcomes:?}");
+        line.closed().await;
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_none_ends_the_connection() {
+        let (near, mut far) = duplex(1_000);
+        let line = start(Box::new(near));
+        let answered = send(&line, "sent", 1).await;
+        expect(&mut far, "sent").await;
+        far.write_all(b":7\r\n").await.unwrap();
+        assert!(matches!(&answered.await.unwrap()[..], [Err(AppendError::Unknown(_))]));
+        line.closed().await;
+    }
+
+    #[test]
+    fn a_silent_connection_is_given_up() {
+        let mut running = Running::default();
+        assert!(running.silence().is_ok());
+        let asked = |since| InFlight { count: 1, since, outcomes: Vec::new(), answer: oneshot::channel().0 };
+        running.in_flight.push_back(asked(Instant::now()));
+        assert!(running.silence().is_ok());
+        running.in_flight.push_front(asked(Instant::now().checked_sub(2 * RESPONSE_TIMEOUT).unwrap()));
+        assert!(running.silence().is_err());
     }
 }
