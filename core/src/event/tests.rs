@@ -1,6 +1,7 @@
 //! The short way to an event against the long one, which is its naive twin.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use proptest::prelude::*;
 use serde_json::json;
@@ -31,6 +32,8 @@ views:
       - { name: s, agg: last, value: properties.s, type: string, windows: [1h] }
 "#;
 
+static DEFINITIONS: LazyLock<Definitions> = LazyLock::new(definitions);
+
 fn definitions() -> Definitions {
     let schema = json!({
         "type": "object",
@@ -52,12 +55,12 @@ fn made() -> EventId {
     EventId::Made("made".to_owned())
 }
 
-fn short(definitions: &Definitions, text: &str) -> Option<Event> {
-    swift::short(definitions, text, NOW, made)
+fn short(text: &str) -> Option<Event> {
+    swift::short(&DEFINITIONS, text, NOW, made)
 }
 
-fn long(definitions: &Definitions, text: &str) -> Result<Event, Rejected> {
-    RawEvent::parse(text, false)?.validate(definitions, NOW, made)
+fn long(text: &str) -> Result<Event, Rejected> {
+    RawEvent::parse(text, false)?.validate(&DEFINITIONS, NOW, made)
 }
 
 const SCALARS: &[&str] = &[
@@ -132,45 +135,41 @@ fn object(value: impl Strategy<Value = String>) -> impl Strategy<Value = String>
 /// Properties that are mostly good, so that many events are.
 fn properties() -> impl Strategy<Value = String> {
     let money = proptest::sample::select(&["1", "1.5", "\"1.50\"", "\"2.125\"", "-0", "12.0", "\"9.9999\""][..]);
-    let rest = proptest::sample::select(
-        &[
-            "",
-            ",\"s\":\"x\\\"\"",
-            ",\"s\":7",
-            ",\"b\":{\"c\":5,\"a\":null}",
-            ",\"x\":[null,1.50,{\"z\":0,\"a\":-0.0}]",
-            ",\"b\":{}",
-        ][..],
+    let one = proptest::sample::select(&["", ",\"s\":\"x\\\"\"", ",\"s\":7", ",\"s\":null", ",\"é\":1e2"][..]);
+    let two = proptest::sample::select(
+        &["", ",\"b\":{\"c\":5,\"a\":1.50}", ",\"x\":[null,1.50,{\"z\":0,\"a\":-0.0,\"n\":null}]", ",\"b\":{}"][..],
     );
-    prop_oneof![
-        (money, rest.clone(), rest).prop_map(|(money, one, two)| format!("{{\"a\":{money}{one}{two}}}")),
-        object(value()),
-        value(),
-    ]
+    let good = (one, money, two).prop_map(|(one, money, two)| {
+        let members = format!("{one},\"a\":{money}{two}");
+        format!("{{{}}}", members.trim_start_matches(','))
+    });
+    let with = (proptest::sample::select(NAMES), value())
+        .prop_map(|(name, value)| format!("{{\"a\":\"1.25\", \"{name}\" : {value}}}"));
+    prop_oneof![6 => good, 4 => with, 1 => object(value()), 1 => value()]
 }
 
 fn event() -> impl Strategy<Value = String> {
-    let scalar = || proptest::sample::select(SCALARS).prop_map(str::to_owned);
-    let field = |name: &'static str| {
-        let field = scalar().prop_map(move |value| Some(format!("\"{name}\":{value}")));
-        prop_oneof![3 => Just(None), 2 => field]
-    };
-    let kind = prop_oneof![4 => Just("\"click\""), 1 => Just("\"bare\""), 1 => Just("\"none\""), 1 => Just("1")];
-    let user = prop_oneof![3 => Just(Some("\"user_id\":5".to_owned())), 1 => field("user_id")];
-    let fields = (
-        user,
-        field("country"),
-        field("town"),
-        field("item_id"),
-        field("id"),
-        field("time"),
-        field("source"),
-        prop_oneof![9 => Just(None), 1 => field("traceparent"), 1 => field("other"), 1 => field("type")],
-    );
-    (kind, fields, properties(), any::<bool>()).prop_map(|(kind, fields, properties, first)| {
-        let (a, b, c, d, e, f, g, h) = fields;
-        let mut members = vec![format!("\"type\": {kind}"), format!("\"properties\" :{properties}")];
-        members.extend([a, b, c, d, e, f, g, h].into_iter().flatten());
+    let any_of =
+        |name: &'static str| proptest::sample::select(SCALARS).prop_map(move |value| format!("\"{name}\":{value}"));
+    let just = |text: &str| Just(text.to_owned());
+    let field = |name: &'static str, good: &str| prop_oneof![6 => just(""), 3 => just(good), 1 => any_of(name)];
+    let kind = prop_oneof![
+        8 => just(r#""type":"click","user_id": 5"#),
+        3 => just(r#""item_id":"a/b","type":"bare""#),
+        1 => just(r#""type":"click""#),
+        1 => just(r#""user_id":5,"type":1"#),
+        2 => any_of("user_id").prop_map(|user| format!("\"type\":\"click\",{user}")),
+        1 => any_of("item_id").prop_map(|item| format!("\"type\":\"bare\",{item}")),
+    ];
+    let place = prop_oneof![
+        6 => just(""), 2 => just(r#""country":"nl","town":"03""#), 1 => just(r#""town":null"#), 1 => any_of("town"),
+    ];
+    let odd = prop_oneof![20 => just(""), 1 => any_of("traceparent"), 1 => any_of("other"), 1 => any_of("type")];
+    let time = field("time", r#""time":"2023-11-14T12:00:00+01:00""#);
+    let fields = (place, field("id", r#""id":"e1""#), time, field("source", r#""source":"till""#), odd);
+    (kind, fields, properties(), any::<bool>()).prop_map(|(kind, (a, b, c, d, e), properties, first)| {
+        let mut members = vec![kind, format!("\"properties\" :{properties}"), a, b, c, d, e];
+        members.retain(|member| !member.is_empty());
         if first {
             members.reverse();
         }
@@ -183,7 +182,6 @@ proptest! {
 
     #[test]
     fn where_the_short_way_says_yes_the_long_way_says_the_same(text in event(), cut in any::<proptest::sample::Index>(), by in 0u8..20) {
-        let definitions = definitions();
         let mut texts = vec![text.clone()];
         // Damaged in one place, too.
         let place = text.char_indices().map(|(at, _)| at).nth(cut.index(text.chars().count())).unwrap();
@@ -191,16 +189,29 @@ proptest! {
         texts.push(format!("{}{}{}", &text[..place], with[usize::from(by)], &text[place..]));
         texts.push(text.chars().enumerate().filter(|(at, _)| *at != cut.index(text.chars().count())).map(|(_, c)| c).collect());
         for text in texts {
-            if let Some(event) = short(&definitions, &text) {
-                prop_assert_eq!(Ok(event), long(&definitions, &text), "{}", text);
+            if let Some(event) = short(&text) {
+                prop_assert_eq!(Ok(event), long(&text), "{}", text);
             }
         }
     }
 }
 
 #[test]
+fn of_the_made_up_events_many_go_each_way() {
+    use proptest::strategy::ValueTree;
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let texts: Vec<String> = (0..1_000).map(|_| event().new_tree(&mut runner).unwrap().current()).collect();
+    let (good, short) =
+        (texts.iter().filter(|text| long(text).is_ok()), texts.iter().filter(|text| short(text).is_some()));
+    let (good, short) = (good.count(), short.count());
+    assert!(
+        (100..900).contains(&good) && short <= good && short * 2 > good,
+        "{good} are good, {short} go the short way"
+    );
+}
+
+#[test]
 fn ordinary_events_go_the_short_way() {
-    let definitions = definitions();
     for text in [
         r#"{"type":"click","user_id":5,"properties":{"a":1.5}}"#,
         r#"{"type":"click","id":"e1","source":"till","time":1600000000000,"user_id":"05","country":"nl","town":3,
@@ -208,21 +219,20 @@ fn ordinary_events_go_the_short_way() {
         r#"{"type":"click","user_id":5,"country":null,"properties":{"x":[null,{"y":null}],"s":null,"a":1}}"#,
         r#"{"item_id":"a/b","type":"bare","time":"2023-11-14T12:00:00Z","properties":{"z":1,"a":{"y":[],"b":-0.0}}}"#,
     ] {
-        assert_eq!(short(&definitions, text), Some(long(&definitions, text).unwrap()), "{text}");
+        assert_eq!(short(text), Some(long(text).unwrap()), "{text}");
     }
-    let event = short(&definitions, r#"{"type":"click","user_id":5,"properties":{"s":"x","a":12.5}}"#).unwrap();
+    let event = short(r#"{"type":"click","user_id":5,"properties":{"s":"x","a":12.5}}"#).unwrap();
     assert_eq!(event.properties, r#"{"a":"12.500","s":"x"}"#);
 }
 
 #[test]
 fn what_the_long_way_would_refuse_is_left_to_it() {
-    let definitions = definitions();
     let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
     for properties in
         [r#"{"a":1,"a":2}"#, r#"{"a":null,"a":2}"#, r#"{"a":1e30}"#, r#"{"a":1,"b.c":2}"#, "null", "[]", &deep]
     {
         let text = format!(r#"{{"type":"click","user_id":5,"properties":{properties}}}"#);
-        assert_eq!(short(&definitions, &text), None, "{text}");
-        assert!(long(&definitions, &text).is_err(), "{text}");
+        assert_eq!(short(&text), None, "{text}");
+        assert!(long(&text).is_err(), "{text}");
     }
 }
