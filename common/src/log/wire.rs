@@ -14,7 +14,8 @@ use super::functions;
 /// Room for reads, and what is kept of it after a large answer.
 const BUFFER: usize = 256 * 1024;
 
-trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+/// What bytes come and go through.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
 /// The connection. An answer that was not waited for to its end leaves it useless.
@@ -48,6 +49,11 @@ impl Wire {
         }
         wire.call(&functions::call(functions::FENCE, &[log_key]), timeout).await?;
         Ok(Some(wire))
+    }
+
+    /// The bare connection, to a Redis that knows us and has been fenced.
+    pub(super) fn into_stream(self) -> Box<dyn Stream> {
+        self.stream
     }
 
     /// Sends a command and waits for its whole answer.
@@ -115,6 +121,11 @@ impl<'b> Tokens<'b> {
         Self { bytes, at: 0 }
     }
 
+    /// How many bytes the pieces so far are.
+    pub(super) fn consumed(&self) -> usize {
+        self.at
+    }
+
     /// The next piece; none where it is not complete yet.
     pub(super) fn next(&mut self) -> Option<Token<'b>> {
         let (kind, rest) = self.bytes.get(self.at..)?.split_first()?;
@@ -162,7 +173,7 @@ fn length(line: &[u8]) -> Option<Option<usize>> {
 }
 
 /// As the driver would say it, so that the code is seen.
-fn server_error(line: &[u8]) -> redis::RedisError {
+pub(super) fn server_error(line: &[u8]) -> redis::RedisError {
     let text = String::from_utf8_lossy(line);
     let (code, detail) = text.split_once(' ').unwrap_or((&text, ""));
     redis::make_extension_error(code.to_owned(), Some(detail.to_owned()))
