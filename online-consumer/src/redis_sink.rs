@@ -17,6 +17,8 @@ use crate::fold::{Fold, SlotKey};
 
 /// Slots kept in memory per partition between batches.
 const HOT_SLOTS: usize = 100_000;
+/// The most entries of one batch: it bounds memory, about half a kilobyte each in every partition.
+const MAX_BATCH: usize = 50_000;
 /// How long after its last event a hash without lifetime features is kept beyond its longest window.
 const RETENTION_MS: u64 = 3_600_000;
 
@@ -83,6 +85,11 @@ impl Sink for RedisSink {
 
     fn limits(&self) -> (usize, Duration) {
         (self.batch_entries, Duration::ZERO)
+    }
+
+    /// Hot keys coalesce over more entries when there are many; a commit of so many still ends well within a lease.
+    fn far_behind(&self) -> usize {
+        (self.batch_entries * 5).min(MAX_BATCH).max(self.batch_entries)
     }
 
     async fn begin<F: Fence>(&mut self, _: &SinkCursor, _: &F) -> Result<(), SinkError> {
