@@ -96,10 +96,9 @@ impl Share {
                 Look::Wait => self.changed.notified().await,
                 Look::Ready { full } => {
                     let due = *due.get_or_insert_with(|| Instant::now() + linger);
-                    if full || Instant::now() >= due {
-                        if let Some(batch) = self.state.lock().kept.pop_front() {
-                            return Follow::Take(batch);
-                        }
+                    let enough = full || Instant::now() >= due;
+                    if let Some(batch) = enough.then(|| self.state.lock().kept.pop_front()).flatten() {
+                        return Follow::Take(batch);
                     }
                     tokio::select! {
                         () = self.changed.notified() => {}
