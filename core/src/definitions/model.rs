@@ -240,6 +240,11 @@ impl Entity {
         let types: Vec<KeyType> = self.key.iter().map(|(_, kind)| *kind).collect();
         KeyText::parse(&types, text)
     }
+
+    /// Whether a text is the canonical one of a key.
+    pub fn is_canonical(&self, text: &str) -> bool {
+        KeyText::is_canonical(self.key.iter().map(|(_, kind)| *kind), text)
+    }
 }
 
 impl View {

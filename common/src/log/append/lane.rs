@@ -193,7 +193,7 @@ impl Running {
                 let _ = done.answer.send(done.outcomes);
             }
         }
-        let consumed = tokens.consumed();
+        let consumed = tokens.at();
         self.input.drain(..consumed);
         Ok(())
     }
