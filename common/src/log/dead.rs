@@ -1,5 +1,6 @@
 //! Dead letters: what a sink left out, and why. Written by `advance` together with the progress past them; read by
-//! the copy to ClickHouse and by people. Replaying one is a later issue's.
+//! the copy to ClickHouse and by people; of each partition about the last 100,000 are kept. Replaying one is a later
+//! issue's.
 
 use std::borrow::Cow;
 
