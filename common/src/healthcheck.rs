@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 
 /// Connecting, sending and each read; whoever runs the check has a longer limit of its own.
-const TIMEOUT: Duration = Duration::from_secs(2);
+pub const TIMEOUT: Duration = Duration::from_secs(2);
 /// An answer is a line; more is no answer of ours.
 const MAX_ANSWER: u64 = 64 * 1024;
 
