@@ -1,6 +1,7 @@
 //! Whole-system tests: the real binaries on the real stores. This library is what the tests share: a world with its
 //! own namespace, its services, and words for what a test does with them.
 
+pub mod compose;
 mod http;
 pub mod purchases;
 mod world;
