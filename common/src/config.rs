@@ -1,7 +1,7 @@
 //! Settings that several binaries share, one documented struct per concern: the doc comment is the help text. Every
 //! field can come from the environment; `.env.example` lists them all and a test compares.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use clap::Args;
@@ -61,6 +61,10 @@ pub struct ProcessConfig {
     /// How long work in hand may take to finish after a stop signal. Kubernetes kills after 30 s by default.
     #[arg(long, env = "MILLRACE_GRACE", default_value = "20s", value_parser = parse_duration)]
     pub grace: Duration,
+
+    /// Start nothing: ask the process that runs with these settings whether it is ready, and end with 0 or 1.
+    #[arg(long)]
+    pub healthcheck: bool,
 }
 
 /// How a consumer works.
@@ -71,7 +75,8 @@ pub struct WorkerConfig {
     #[arg(long, env = "MILLRACE_WORKER_ID")]
     pub worker_id: Option<String>,
 
-    /// Entries read at once from a partition. More coalesces more writes of hot keys, and costs memory.
+    /// Entries read at once from a partition. More coalesces more writes of hot keys, and costs memory. Far behind, the
+    /// Redis sink takes up to five times as many.
     #[arg(long, env = "MILLRACE_BATCH_ENTRIES", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=50_000))]
     pub batch_entries: u32,
 
@@ -88,6 +93,11 @@ impl WorkerConfig {
     /// The worker's name.
     pub fn worker_id(&self) -> String {
         self.worker_id.clone().unwrap_or_else(|| format!("{}-{}", hostname(), uuid::Uuid::now_v7().simple()))
+    }
+
+    /// Where the admin routes are: where told, or else on `port` of loopback.
+    pub fn admin_listen_or(&self, port: u16) -> SocketAddr {
+        self.admin_listen.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, port).into())
     }
 }
 

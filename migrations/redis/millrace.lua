@@ -9,6 +9,8 @@
 
 local LEASE_OWNER, LEASE_EPOCH, LEASE_EXPIRES = 'owner', 'epoch', 'expires'
 local POSITION, ENTRIES, IN_FLIGHT = ':position', ':entries', ':in_flight'
+-- About so many dead letters of a partition are kept: nothing else bounds what a sender's mistake can pile up here.
+local MOST_LETTERS = 100000
 
 local function refuse(why)
   return redis.error_reply('MILLRACE ' .. why)
@@ -221,7 +223,7 @@ local function advance(keys, args)
   end
   -- Only the first of these can fail, and only where the key is no stream: then nothing has been appended.
   for _, letter in ipairs(letters) do
-    redis.call('XADD', dead, '*', unpack(args, letter[1], letter[2]))
+    redis.call('XADD', dead, 'MAXLEN', '~', MOST_LETTERS, '*', unpack(args, letter[1], letter[2]))
   end
 
   redis.call('HSET', cursor, sink .. POSITION, to.id, sink .. ENTRIES, entries)

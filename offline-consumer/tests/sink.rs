@@ -250,6 +250,61 @@ async fn a_server_that_is_not_set_up_makes_the_sink_wait_and_loses_nothing() {
     world.holds_exactly(100).await;
 }
 
+#[tokio::test]
+async fn a_table_that_takes_no_row_is_at_fault_itself_and_no_event_is_left_out() {
+    let world = World::new("notable").await;
+    let run = async |sql: &str| world.store.client().query_raw(sql).execute().await.unwrap();
+    let batch = world.batch(0, 1_000);
+    let mut sink = world.sink().await;
+    // Each row is refused with an error about values; then one with an error that is about none; then the table goes.
+    for (break_it, mend_it) in [
+        ("ALTER TABLE events ADD CONSTRAINT none CHECK event_id = ''", "ALTER TABLE events DROP CONSTRAINT none"),
+        (
+            "ALTER TABLE events RENAME COLUMN traceparent TO trace",
+            "ALTER TABLE events RENAME COLUMN trace TO traceparent",
+        ),
+        ("RENAME TABLE events TO elsewhere", "RENAME TABLE elsewhere TO events"),
+    ] {
+        run(break_it).await;
+        for _ in 0..4 {
+            let refused = sink.commit(&batch, &world.cursor).await;
+            assert!(matches!(refused, Err(SinkError::Transient { .. })), "{break_it}: {refused:?}");
+        }
+        run(mend_it).await;
+    }
+    assert_eq!(commit(&mut sink, &batch, &world.cursor).await, []);
+    world.cursor.advance(&batch);
+    assert_eq!(commit(&mut sink, &world.batch(1_000, 1_100), &world.cursor).await, []);
+    world.holds_exactly(1_100).await;
+}
+
+#[tokio::test]
+async fn a_good_row_among_many_refused_ones_is_found_and_sent_once() {
+    let world = World::new("few").await;
+    let sql = "ALTER TABLE events ADD CONSTRAINT few CHECK toUInt64(substring(event_id, 2)) % 40 = 1";
+    world.store.client().query_raw(sql).execute().await.unwrap();
+    let batch = world.batch(0, 120);
+    // Until it has found one, nobody knows whether rows are at fault or the table.
+    let dead = commit(&mut world.sink().await, &batch, &world.cursor).await;
+    assert_eq!(dead.len(), 117);
+    world.holds_exactly(3).await;
+    // Another owner dies in the middle of it: what its pieces have brought in is not sent again.
+    let longer = world.batch(0, 130);
+    assert_eq!(commit(&mut world.sink().await, &longer, &world.cursor).await.len(), 126);
+    world.holds_exactly(4).await;
+}
+
+#[tokio::test]
+async fn a_row_without_neighbours_is_left_out_when_its_values_are_refused() {
+    let world = World::new("lone").await;
+    let sql = "ALTER TABLE events ADD CONSTRAINT not_this CHECK event_id != 'e1'";
+    world.store.client().query_raw(sql).execute().await.unwrap();
+    let batch = world.batch(0, 1);
+    let dead = commit(&mut world.sink().await, &batch, &world.cursor).await;
+    assert_eq!(dead.iter().map(|letter| letter.position).collect::<Vec<_>>(), [position(1)]);
+    world.holds_exactly(0).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_server_neither_loses_nor_doubles_rows() {
     let dir = tempfile::tempdir().unwrap();

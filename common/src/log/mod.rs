@@ -34,7 +34,7 @@ pub use error::LogError;
 pub use group::{DEAD_LETTERS, Group};
 pub use link::client;
 pub use memory::Pressure;
-pub use reader::{NotText, RawEntry, Reader};
+pub use reader::{Fields, NotText, RawEntry, Reader};
 pub use registry::InForce;
 
 /// The form of entries and keys that this binary writes.

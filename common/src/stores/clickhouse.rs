@@ -23,7 +23,7 @@ use millrace_core::sql::{Param, SqlQuery};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub use error::{ClickHouseError, Fault};
-pub use rows::{Layout, Rows};
+pub use rows::{Layout, Rows, row_bytes};
 pub use schema::migrate;
 
 /// How long an INSERT may take before its outcome counts as unknown; less than a lease lives between renewals.

@@ -12,6 +12,7 @@ use super::parse_duration;
 use super::route::route;
 use super::source::{DefinitionsSource, EventSource, File};
 use crate::key::KeyType;
+use crate::schema::Schema;
 
 /// The most values that `last_n` keeps.
 const MAX_LAST_N: u32 = 1_000;
@@ -163,8 +164,8 @@ impl Checker {
                     self.error(line, format!("event `{name}`: schema `{path}` was not found beside the definitions"));
                     None
                 }
-                Some(schema) => match jsonschema::validator_for(schema) {
-                    Ok(validator) => Some(validator),
+                Some(schema) => match Schema::compile(schema) {
+                    Ok(schema) => Some(schema),
                     Err(error) => {
                         self.error(line, format!("event `{name}`: schema `{path}` is not valid: {error}"));
                         None
