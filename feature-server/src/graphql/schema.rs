@@ -10,7 +10,7 @@ use super::batch::Batch;
 use super::catalog::{Entity, Service, ServiceVersion, Store, View};
 use super::error::refused;
 use super::scalars::Instant;
-use super::values::{EntityFeatures, FIELDS_OF_A_VALUE, FeatureSet, report};
+use super::values::{EntityFeatures, FIELDS_OF_A_VALUE, FeatureSet, Shown, report};
 use crate::ask::{self, Selection};
 use crate::error::RequestError;
 use crate::names;
@@ -143,7 +143,7 @@ impl Query {
 
 impl Scope {
     /// The plan of features named without their entity, and under which name each is shown.
-    fn named(&self, names: &[String]) -> Result<(Arc<Plan>, Arc<[(Name, usize)]>), RequestError> {
+    fn named(&self, names: &[String]) -> Result<(Arc<Plan>, Shown), RequestError> {
         self.at_most(names.len())?;
         let (entity, features) =
             names::resolve(&self.serving.definitions, names).map_err(|error| error.of("featureNames"))?;

@@ -30,12 +30,15 @@ pub enum Status {
     Error,
 }
 
+/// Names as they were asked for, and the places of their values in a row.
+pub type Shown = Arc<[(Name, usize)]>;
+
 /// One entity's features by name.
 pub struct FeatureSet {
     /// As it was asked for.
     pub id: ID,
-    /// Names as they were asked for, and their places in the row.
-    pub names: Arc<[(Name, usize)]>,
+    /// What is shown of the row.
+    pub names: Shown,
     /// Its values.
     pub row: EntityRow,
 }
