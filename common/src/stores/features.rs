@@ -81,7 +81,14 @@ impl FeatureStore {
         for (key, fields) in reads {
             pipeline.add_command(redis::cmd("HMGET").arg(key).arg(fields.as_ref()).take());
         }
-        pipeline.query_async(&mut self.connection()).await.map_err(FeatureStoreError::Away)
+        let mut connection = self.connection();
+        let first = pipeline.query_async(&mut connection).await;
+        // A connection that Redis closed, by a restart say, shows it only when it is used. A read can be asked twice.
+        let answer = match first {
+            Err(error) if error.is_connection_dropped() => pipeline.query_async(&mut connection).await,
+            answer => answer,
+        };
+        answer.map_err(FeatureStoreError::Away)
     }
 
     /// Writes slots monotonically, pipelined. Outcomes stand in the order of puts and their slots.
