@@ -80,7 +80,7 @@ fn route_input(event: &mut EventType, source: &InputSource, kind: &ValueType) ->
                 }));
             }
             let read = (index, kind.clone());
-            if !event.reads.contains(&read) {
+            if *kind != ValueType::Any && !event.reads.contains(&read) {
                 event.reads.push(read);
             }
             RouteInput::Property(index)

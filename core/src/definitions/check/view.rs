@@ -174,10 +174,10 @@ impl Checker {
                 self.error(line, format!("value `{value}` has an empty part"));
                 return None;
             }
-            // What is only counted needs no type: any value that is not null counts.
+            // What is only counted needs no type.
             let kind = match (declared, aggregation) {
                 (Some(kind), _) => kind,
-                (None, Aggregation::Count) => ValueType::String,
+                (None, Aggregation::Count) => ValueType::Any,
                 (None, _) => {
                     self.error(
                         line,
