@@ -1,6 +1,8 @@
 //! The log itself away or full, under the whole line: what was acknowledged stays, what was not is sent again, and a
 //! full log is drained without anybody's help.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
+
 use std::time::Duration;
 
 use millrace_devstack::services::Service;
