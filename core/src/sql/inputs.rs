@@ -17,13 +17,14 @@ pub fn input(definitions: &Definitions, source: &InputSource, kind: &ValueType) 
             quote_name(field)
         }
         InputSource::Property(segments) => property(segments, kind),
+        InputSource::Column(name) => quote_name(name),
     }
 }
 
 /// Whether the property is there at all, whatever it is: what a `count` asks of it.
 pub fn presence(source: &InputSource, value: &str) -> String {
     match source {
-        InputSource::Key(_) => format!("isNotNull({value})"),
+        InputSource::Key(_) | InputSource::Column(_) => format!("isNotNull({value})"),
         // An object is no value of its own path: it shows in the paths below.
         InputSource::Property(segments) => {
             format!("(isNotNull({}) OR toJSONString({}) != '{{}}')", path(segments), object(segments))
