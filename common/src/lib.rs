@@ -3,6 +3,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod jobs;
 pub mod log;
 pub mod names;
 pub mod process;

@@ -122,7 +122,7 @@ fn what_belongs_to_the_other_kind_of_view_is_refused_with_its_line() {
         ("    query: |", "    store: clickhouse\n    query: |", "a batch view is kept in redis or mongodb"),
         ("Europe/Berlin", "Europe/Berli", "line 12: time zone `Europe/Berli` is not known"),
         ("0 0 * * *", "0 0 * *", "line 12: cron `0 0 * *` has not five fields"),
-        ("0 0 * * *", "0 0 * * SUN", "line 7: ttl 25h ends before the next run may come, after 7d"),
+        ("0 0 * * *", "0 0 * * SUN", "line 7: ttl 25h ends before the next run may come, after 169h"),
     ] {
         assert!(BATCH.contains(from), "{from}");
         let said = compile(&BATCH.replace(from, to)).unwrap_err();

@@ -32,6 +32,11 @@ pub fn batch_columns(query: &str, as_of: i64) -> SqlQuery {
     SqlQuery { text: format!("DESCRIBE TABLE (\n{query}\n)"), params: vec![as_of_param(as_of)] }
 }
 
+/// Asks how many rows the query returns.
+pub fn batch_count(query: &str, as_of: i64) -> SqlQuery {
+    SqlQuery { text: format!("SELECT count() FROM (\n{query}\n)"), params: vec![as_of_param(as_of)] }
+}
+
 /// The rows: key fields, features, and `event_time` if the query returns it, in this order.
 pub fn batch_rows(definitions: &Definitions, view: &View, query: &str, columns: BatchColumns, as_of: i64) -> SqlQuery {
     let event_time = columns.event_time.then_some(EVENT_TIME);

@@ -1,10 +1,11 @@
 //! The shape of a profile: readable values in BSON's own types, and the state they came from. Every part of it is a
 //! function of the log: no clock is in it.
 //!
-//! `{_id, features: {name: {value, timestamp, version, error?}}, metadata: {updated_at, source},
+//! `{_id, features: {name: {value, timestamp, version, error?}}, metadata: {updated_at, source, job_id?},
 //!   checkpoint: {order, generation, ms, seq, partition}, state}`
 
 use millrace_core::assemble::{Status, assemble};
+use millrace_core::batch::Run;
 use millrace_core::codec;
 use millrace_core::decimal::{DecimalType, MAX_PRECISION};
 use millrace_core::definitions::{ValueType, View};
@@ -20,8 +21,10 @@ use super::ProfileError;
 
 /// The field of the encoded slot.
 pub(super) const STATE: &str = "state";
-/// Who writes profiles now; batch jobs will say their own name.
-const SOURCE: &str = "stream";
+/// Who writes the documents of streamed views.
+const STREAM: &str = "stream";
+/// Who writes those of batch views.
+const BATCH: &str = "batch";
 /// Digits that a `Decimal128` holds.
 const DECIMAL128_DIGITS: usize = 34;
 
@@ -57,10 +60,17 @@ pub(super) fn document(view: &View, slot: &Slot, partition: Partition) -> Docume
     let state = Binary { subtype: BinarySubtype::Generic, bytes: codec::encode(slot) };
     doc! {
         "features": features,
-        "metadata": { "updated_at": newest, "source": SOURCE },
+        "metadata": metadata(view, slot, newest),
         "checkpoint": checkpoint_document(slot.checkpoint, partition),
         STATE: state,
     }
+}
+
+fn metadata(view: &View, slot: &Slot, newest: Bson) -> Document {
+    if view.batch.is_some() {
+        return doc! { "updated_at": newest, "source": BATCH, "job_id": Run::of(slot.checkpoint).job_id(view) };
+    }
+    doc! { "updated_at": newest, "source": STREAM }
 }
 
 /// Matches the document of `key` iff what it holds is older than `checkpoint`. One range beside `_id`: an `$or` over
