@@ -71,7 +71,8 @@ pub struct WorkerConfig {
     #[arg(long, env = "MILLRACE_WORKER_ID")]
     pub worker_id: Option<String>,
 
-    /// Entries read at once from a partition. More coalesces more writes of hot keys, and costs memory.
+    /// Entries read at once from a partition. More coalesces more writes of hot keys, and costs memory. Far behind, the
+    /// Redis sink takes up to five times as many.
     #[arg(long, env = "MILLRACE_BATCH_ENTRIES", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=50_000))]
     pub batch_entries: u32,
 

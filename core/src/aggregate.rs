@@ -14,6 +14,9 @@ use crate::scalar::{Scalar, int_json};
 /// Distinct values are counted exactly up to this many; beyond, the answer is an error, never a guess.
 pub const MAX_DISTINCT: usize = 65_536;
 
+/// The first room of a set that is put together at read.
+const ROOM: usize = 56;
+
 /// Where an entry stands among all others: the order of `first`, `last` and `last_n`, and its ties.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Stamp<'a> {
@@ -189,12 +192,24 @@ impl State {
             }
             (Self::Latest(a), Self::Latest(b)) => {
                 a.extend(b.iter().cloned());
-                a.sort_by(|x, y| y.stamp().cmp(&x.stamp()));
-                a.truncate(limit(aggregation));
+                order_latest(a, aggregation);
             }
             (Self::Distinct(a), Self::Distinct(b)) => a.merge(b),
             // Extremes and edges that change nothing; states of two kinds never meet, one definition made both.
             _ => {}
+        }
+    }
+
+    /// [`merge`](Self::merge) of a state that nobody else needs: into an empty one it moves.
+    pub(crate) fn take(&mut self, aggregation: Aggregation, other: Self) {
+        match (self, other) {
+            (Self::Extreme(held @ None), Self::Extreme(value)) => *held = value,
+            (Self::Edge(held @ None), Self::Edge(value)) => *held = value,
+            (Self::Latest(held), Self::Latest(values)) if held.is_empty() => {
+                *held = values;
+                order_latest(held, aggregation);
+            }
+            (this, other) => this.merge(aggregation, &other),
         }
     }
 
@@ -234,6 +249,27 @@ impl Distinct {
         self.bound();
     }
 
+    /// Takes an integer in.
+    #[inline]
+    pub(crate) fn insert_int(&mut self, value: i64) {
+        if let Self::Ints(values) = self {
+            values.insert(value);
+            if values.len() > MAX_DISTINCT {
+                *self = Self::TooMany;
+            }
+        }
+    }
+
+    /// Makes room for the integers of a first tile, and for some of others, so that a set does not grow tile by tile.
+    pub(crate) fn make_room(&mut self, first: usize) {
+        if let Self::Ints(values) = self
+            && values.capacity() == 0
+            && first > 0
+        {
+            values.reserve(first.max(ROOM));
+        }
+    }
+
     fn merge(&mut self, other: &Self) {
         match (&mut *self, other) {
             (Self::Ints(a), Self::Ints(b)) => a.extend(b),
@@ -254,6 +290,11 @@ impl Distinct {
             *self = Self::TooMany;
         }
     }
+}
+
+fn order_latest(latest: &mut Vec<Stamped>, aggregation: Aggregation) {
+    latest.sort_by(|x, y| y.stamp().cmp(&x.stamp()));
+    latest.truncate(limit(aggregation));
 }
 
 /// A new value replaces the held one iff it compares so.

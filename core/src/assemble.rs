@@ -4,6 +4,7 @@
 use serde_json::Value as Json;
 
 use crate::aggregate::State;
+use crate::codec::{DecodeError, EncodedSlot, Wanted};
 use crate::definitions::{Feature, View};
 use crate::slot::Slot;
 
@@ -70,11 +71,47 @@ pub fn newest(slots: &[Slot]) -> Option<i64> {
 
 /// The values at `t` of the wanted features (indices into the view's), from all slots of one key.
 pub fn assemble(view: &View, slots: &[Slot], wanted: &[usize], t: i64) -> Vec<FeatureValue> {
-    let newest = newest(slots);
+    let newest = match judge(view, newest(slots), wanted, t) {
+        Judged::Defined(newest) => newest,
+        Judged::Missing(values) => return values,
+    };
+    wanted.iter().map(|index| value_at(view, slots, *index, t, newest)).collect()
+}
+
+/// The same from slots as they are stored, without decoding what nobody asked for. `at` says at which instant a view
+/// is read, given its newest event.
+pub fn assemble_encoded(
+    view: &View,
+    slots: &[EncodedSlot<'_>],
+    wanted: &Wanted,
+    at: impl FnOnce(Option<i64>) -> i64,
+) -> Result<Vec<FeatureValue>, DecodeError> {
+    let newest = slots.iter().filter_map(|slot| slot.newest).max();
+    let t = at(newest);
+    let newest = match judge(view, newest, wanted.features(), t) {
+        Judged::Defined(newest) => newest,
+        Judged::Missing(values) => return Ok(values),
+    };
+    let mut states = wanted.identities(view);
+    for slot in slots {
+        slot.clone().fold(view, wanted, t, &mut states)?;
+    }
+    Ok(wanted.features().iter().zip(&states).map(|(index, state)| finish(view, *index, state, newest)).collect())
+}
+
+/// Whether a view has values at some instant.
+enum Judged {
+    /// It has; its newest event is then.
+    Defined(i64),
+    /// It has none, and why.
+    Missing(Vec<FeatureValue>),
+}
+
+fn judge(view: &View, newest: Option<i64>, wanted: &[usize], t: i64) -> Judged {
     let missing = |status, reason: Option<&str>| {
         let one =
             |index: &usize| FeatureValue::missing(&view.features[*index], status, newest, reason.map(str::to_owned));
-        wanted.iter().map(one).collect()
+        Judged::Missing(wanted.iter().map(one).collect())
     };
     match newest {
         None => missing(Status::NotFound, None),
@@ -82,25 +119,30 @@ pub fn assemble(view: &View, slots: &[Slot], wanted: &[usize], t: i64) -> Vec<Fe
             missing(Status::Error, Some("as_of is before the newest event that this view has absorbed"))
         }
         Some(newest) if view.ttl.is_some_and(|ttl| t - newest > ttl) => missing(Status::OutsideMaxAge, None),
-        Some(_) => wanted.iter().map(|index| value_at(view, slots, *index, t, newest)).collect(),
+        Some(newest) => Judged::Defined(newest),
     }
 }
 
-fn value_at(view: &View, slots: &[Slot], index: usize, t: i64, newest: Option<i64>) -> FeatureValue {
+fn value_at(view: &View, slots: &[Slot], index: usize, t: i64, newest: i64) -> FeatureValue {
     let feature = &view.features[index];
-    let input = feature.input.map(|input| &view.inputs[input].1);
     let spec = &view.windows[feature.window];
     let Some(place) = spec.features.iter().position(|other| *other == index) else {
-        return FeatureValue::missing(feature, Status::Error, newest, Some("no such feature in its window".into()));
+        let reason = Some("no such feature in its window".into());
+        return FeatureValue::missing(feature, Status::Error, Some(newest), reason);
     };
-    let mut state = State::identity(feature.aggregation, input);
+    let mut state = State::identity(feature.aggregation, feature.input.map(|input| &view.inputs[input].1));
     for slot in slots {
         if let Some(window) = slot.windows.get(feature.window) {
             window.tiles_at(spec.window, t, |tile| state.merge(feature.aggregation, &tile[place]));
         }
     }
-    match state.finish(&feature.value_type, input) {
-        Ok(value) => FeatureValue::found(feature, value, newest),
-        Err(error) => FeatureValue::missing(feature, Status::Error, newest, Some(error.to_string())),
+    finish(view, index, &state, newest)
+}
+
+fn finish(view: &View, index: usize, state: &State, newest: i64) -> FeatureValue {
+    let feature = &view.features[index];
+    match state.finish(&feature.value_type, feature.input.map(|input| &view.inputs[input].1)) {
+        Ok(value) => FeatureValue::found(feature, value, Some(newest)),
+        Err(error) => FeatureValue::missing(feature, Status::Error, Some(newest), Some(error.to_string())),
     }
 }

@@ -20,6 +20,7 @@ pub mod key;
 pub mod partition;
 pub mod position;
 pub mod scalar;
+pub mod schema;
 pub mod slot;
 pub mod sql;
 pub mod window;

@@ -2,6 +2,7 @@
 //! own namespace, its services, and words for what a test does with them.
 
 mod http;
+pub mod purchases;
 mod world;
 
 pub use http::{get, post, post_json};

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::http::StatusCode;
-use axum::http::header::RETRY_AFTER;
+use axum::http::header::{CONNECTION, RETRY_AFTER};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
@@ -75,6 +75,8 @@ impl IntoResponse for RequestError {
         };
         match self {
             Self::Unavailable(_) => (status, [(RETRY_AFTER, "1")], Json(body)).into_response(),
+            // Its body may not be read to the end: a next request would be taken for the rest of it.
+            Self::TooLarge(_) => (status, [(CONNECTION, "close")], Json(body)).into_response(),
             _ => (status, Json(body)).into_response(),
         }
     }

@@ -3,6 +3,7 @@
 
 mod catalog;
 mod config;
+mod doors;
 mod error;
 mod http;
 pub mod repository;

@@ -143,7 +143,7 @@ impl Repository {
         if plan.redis.is_empty() {
             return (Vec::new(), None);
         }
-        let reads: Vec<(String, Vec<String>)> = keys.iter().map(|key| plan.redis_read(key)).collect();
+        let reads: Vec<(String, &[String])> = keys.iter().map(|key| plan.redis_read(key)).collect();
         let store = self.features.read().clone();
         let reading = async {
             let Some(store) = store else { return Err("the feature state has not been reached yet".to_owned()) };
@@ -176,7 +176,8 @@ impl Repository {
         }
         let texts: Vec<&str> = keys.iter().map(KeyText::as_str).collect();
         let reading = async {
-            let views = plan.mongodb.iter().map(|part| self.profiles.read(plan.view(part), &part.wanted, &texts));
+            let views =
+                plan.mongodb.iter().map(|part| self.profiles.read(plan.view(part), part.wanted.features(), &texts));
             futures::future::try_join_all(views).await.map_err(|error| error.to_string())
         };
         match ask(&self.mongodb_breaker, "mongodb", budget, reading).await {
@@ -185,7 +186,9 @@ impl Repository {
                 let of_view = |(part, profiles): (&ViewPlan, Vec<Option<Profile>>)| {
                     let view = plan.view(part);
                     let finished = |profile: Profile| Finished { newest: profile.newest, values: profile.values };
-                    let one = |profile: Option<Profile>| from_finished(view, &part.wanted, profile.map(finished), at);
+                    let one = |profile: Option<Profile>| {
+                        from_finished(view, part.wanted.features(), profile.map(finished), at)
+                    };
                     profiles.into_iter().map(one).collect()
                 };
                 (plan.mongodb.iter().zip(found).map(of_view).collect(), None)
@@ -233,19 +236,20 @@ fn from_computed(
         newest: finished.newest,
         values: part
             .wanted
+            .features()
             .iter()
             .map(|index| finished.values.get(*index).cloned().unwrap_or_else(|| Err("the query left this out".into())))
             .collect(),
     };
     match computed {
-        Computed::Fresh(finished) => from_finished(view, &part.wanted, finished.as_deref().map(wanted), at),
+        Computed::Fresh(finished) => from_finished(view, part.wanted.features(), finished.as_deref().map(wanted), at),
         Computed::Failed(reason) => {
             away.get_or_insert_with(|| reason.clone());
-            failed(view, &part.wanted, None, &format!("clickhouse: {reason}"))
+            failed(view, part.wanted.features(), None, &format!("clickhouse: {reason}"))
         }
         Computed::LastKnown(finished, reason) => {
             away.get_or_insert_with(|| reason.clone());
-            let mut values = from_finished(view, &part.wanted, Some(wanted(&finished)), at);
+            let mut values = from_finished(view, part.wanted.features(), Some(wanted(&finished)), at);
             for value in &mut values {
                 value.status = Status::Error;
                 value.reason = Some(format!("clickhouse: {reason}; this is the last known value"));
@@ -280,7 +284,8 @@ async fn ask<T>(
 }
 
 fn all_failed(plan: &Plan, views: &[ViewPlan], keys: &[KeyText], reason: &str) -> Part {
-    let of_view = |part: &ViewPlan| keys.iter().map(|_| failed(plan.view(part), &part.wanted, None, reason)).collect();
+    let of_view =
+        |part: &ViewPlan| keys.iter().map(|_| failed(plan.view(part), part.wanted.features(), None, reason)).collect();
     views.iter().map(of_view).collect()
 }
 

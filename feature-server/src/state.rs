@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::catalog;
 use crate::config::{Budgets, Config, Limits};
+use crate::doors::Doors;
 use crate::error::RequestError;
 use crate::repository::{Plan, Repository, Warehouse};
 
@@ -36,6 +37,8 @@ pub struct Shared {
     pub limits: Limits,
     /// Requests in hand.
     pub permits: Semaphore,
+    /// What is counted.
+    pub doors: Doors,
     budgets: Budgets,
     serving: RwLock<Option<Arc<Serving>>>,
     readiness: Readiness,
@@ -66,6 +69,7 @@ impl Shared {
             repository: Repository::new(profiles, warehouse, budgets.clone(), config.on_demand.clone()),
             limits: config.limits.clone(),
             permits: Semaphore::new(config.limits.max_requests),
+            doors: Doors::new(),
             budgets,
             serving: RwLock::new(None),
             readiness,

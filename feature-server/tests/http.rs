@@ -7,6 +7,8 @@ use millrace_common::clock::now_ms;
 use millrace_core::partition::partition_of;
 use serde_json::{Value as Json, json};
 use support::{NOWHERE, PARTITIONS, World};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 #[tokio::test]
 async fn features_of_all_stores_are_one_answer() {
@@ -180,6 +182,23 @@ async fn what_is_wrong_with_a_request_is_said_precisely() {
     assert_eq!(status, 413, "{body}");
     assert_eq!(server.get("/v2/features").await.0, 404);
     assert_eq!(server.post("/v1/catalog", &json!({})).await.0, 405);
+}
+
+/// More than a connection's buffers hold: who is still sending it gets the answer, and no reset.
+#[tokio::test]
+async fn a_body_over_the_limit_is_read_on_and_its_connection_closed() {
+    let world = World::new("too_large").await;
+    let server = world.ready_server().await;
+    let mut client = TcpStream::connect(server.base.trim_start_matches("http://")).await.unwrap();
+    let body = vec![b' '; 32 << 20];
+    let head = format!("POST /v1/features HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", body.len());
+    client.write_all(head.as_bytes()).await.unwrap();
+    client.write_all(&body).await.unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
+    assert!(answer.ends_with(r#"{"error":"the body is larger than 1048576 bytes"}"#), "{answer}");
 }
 
 #[tokio::test]

@@ -80,8 +80,10 @@ pub async fn read(
     let mut command = redis::cmd("XRANGE");
     command.arg(log.names().dead(partition)).arg(format!("({after}")).arg("+").arg("COUNT").arg(count);
     let reply = log.link_ref().query(DOING, &command).await?;
-    let letter = |RawEntry { position, fields }: RawEntry| {
-        (position, DeadLetter::from_fields(fields.unwrap_or_else(|not_text| not_text.lossy)))
+    let letter = |entry: RawEntry| {
+        let fields = entry.fields().map(|fields| fields.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        let fields = fields.map_or_else(|not_text| not_text.lossy, Iterator::collect);
+        (entry.position, DeadLetter::from_fields(fields))
     };
     let entries = raw_entries(reply).ok_or_else(|| error::unexpected(DOING, &"no list of entries"))?;
     Ok(entries.into_iter().map(letter).collect())

@@ -37,7 +37,7 @@ pub(crate) use error::NOT_NOW;
 pub use group::{DEAD_LETTERS, Group};
 pub use link::client;
 pub use memory::Pressure;
-pub use reader::{NotText, RawEntry, Reader};
+pub use reader::{Fields, NotText, RawEntry, Reader};
 pub use registry::InForce;
 
 /// The form of entries and keys that this binary writes.

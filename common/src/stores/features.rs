@@ -83,13 +83,16 @@ impl FeatureStore {
     }
 
     /// Reads exact fields of many hashes in one round trip; answers stand in the order asked.
-    pub async fn read(&self, reads: &[(String, Vec<String>)]) -> Result<Vec<Vec<Option<Vec<u8>>>>, FeatureStoreError> {
+    pub async fn read(
+        &self,
+        reads: &[(String, impl AsRef<[String]>)],
+    ) -> Result<Vec<Vec<Option<Vec<u8>>>>, FeatureStoreError> {
         if reads.is_empty() {
             return Ok(Vec::new());
         }
         let mut pipeline = Pipeline::with_capacity(reads.len());
         for (key, fields) in reads {
-            pipeline.add_command(redis::cmd("HMGET").arg(key).arg(fields).take());
+            pipeline.add_command(redis::cmd("HMGET").arg(key).arg(fields.as_ref()).take());
         }
         pipeline.query_async(&mut self.connection()).await.map_err(FeatureStoreError::Away)
     }

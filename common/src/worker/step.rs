@@ -85,6 +85,24 @@ impl Place {
         Ok(entries)
     }
 
+    /// As [`Place::gather`]; where that found as many as it may, reads on to `far` entries, as long as the log has them.
+    pub(super) async fn gather_far(
+        &mut self,
+        limit: usize,
+        linger: Duration,
+        far: usize,
+    ) -> Result<Vec<RawEntry>, StepError> {
+        let mut entries = self.gather(limit, linger).await?;
+        let mut full = entries.len() >= limit;
+        while let Some(last) = entries.last().map(|entry| entry.position).filter(|_| full && entries.len() < far) {
+            let wanted = limit.min(far - entries.len());
+            let more = self.reader.read(last, wanted, Duration::ZERO).await?;
+            full = more.len() == wanted;
+            entries.extend(more);
+        }
+        Ok(entries)
+    }
+
     /// Judges entries in order, up to the first change of definitions. What lies behind it is read again.
     pub(super) async fn judge(&mut self, entries: Vec<RawEntry>) -> Result<Batch, StepError> {
         let mut batch = Batch {

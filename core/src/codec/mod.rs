@@ -2,16 +2,19 @@
 //! and fixed, because the Redis function `put` compares it; the state describes itself, so that any process can
 //! decode it without the one that wrote it.
 
+mod fold;
 mod read;
 mod state;
 mod write;
 
-use crate::definitions::View;
+use crate::definitions::{View, Window, WindowSpec};
 use crate::position::Position;
-use crate::slot::{Checkpoint, Session, Slot, WindowState};
+use crate::slot::{Checkpoint, Session, Slot, Tile, WindowState};
 
 use read::Reader;
 use write::Writer;
+
+pub use fold::{EncodedSlot, Wanted};
 
 /// The first byte of every value written by this engine.
 pub const CODEC_VERSION: u8 = 1;
@@ -19,6 +22,11 @@ pub const CODEC_VERSION: u8 = 1;
 pub const ENGINE: u32 = 1;
 /// Bytes before the state.
 pub const HEADER_BYTES: usize = 21;
+
+/// The first byte of a window: which kind it is.
+const TOTAL: u8 = 0;
+const RING: u8 = 1;
+const SESSIONS: u8 = 2;
 
 /// Why bytes are no slot.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -75,10 +83,7 @@ pub fn checkpoint(bytes: &[u8]) -> Result<Checkpoint, DecodeError> {
 pub fn decode(bytes: &[u8]) -> Result<Slot, DecodeError> {
     let mut reader = Reader::new(bytes);
     let checkpoint = read_header(&mut reader)?;
-    let newest = match reader.byte()? {
-        0 => None,
-        _ => Some(reader.signed64()?),
-    };
+    let newest = read_newest(&mut reader)?;
     let count = reader.length()?;
     let windows = (0..count).map(|_| read_window(&mut reader)).collect::<Result<_, _>>()?;
     reader.end()?;
@@ -88,20 +93,18 @@ pub fn decode(bytes: &[u8]) -> Result<Slot, DecodeError> {
 /// Reads a slot of `view`, and refuses one of another shape.
 pub fn decode_for(view: &View, bytes: &[u8]) -> Result<Slot, DecodeError> {
     let slot = decode(bytes)?;
-    let empty = Slot::empty(view);
-    let fits = slot.windows.len() == empty.windows.len()
-        && slot.windows.iter().zip(&empty.windows).zip(&view.windows).all(|((window, empty), spec)| {
-            std::mem::discriminant(window) == std::mem::discriminant(empty)
-                && tiles(window).all(|tile| tile.len() == spec.features.len())
-        });
+    let fits = slot.windows.len() == view.windows.len()
+        && slot.windows.iter().zip(&view.windows).all(|(window, spec)| has_shape(window, spec));
     if fits { Ok(slot) } else { Err(DecodeError::WrongShape(view.id())) }
 }
 
-fn tiles(window: &WindowState) -> Box<dyn Iterator<Item = &crate::slot::Tile> + '_> {
-    match window {
-        WindowState::Lifetime(tile) => Box::new(std::iter::once(tile)),
-        WindowState::Ring(ring) => Box::new(ring.iter().map(|(_, tile)| tile)),
-        WindowState::Sessions(sessions) => Box::new(sessions.iter().map(|session| &session.tile)),
+fn has_shape(window: &WindowState, spec: &WindowSpec) -> bool {
+    let fits = |tile: &Tile| tile.len() == spec.features.len();
+    match (window, spec.window) {
+        (WindowState::Lifetime(tile), Window::Lifetime) => fits(tile),
+        (WindowState::Ring(ring), Window::Sliding { .. }) => ring.iter().all(|(_, tile)| fits(tile)),
+        (WindowState::Sessions(sessions), Window::Session { .. }) => sessions.iter().all(|s| fits(&s.tile)),
+        _ => false,
     }
 }
 
@@ -116,15 +119,22 @@ fn read_header(reader: &mut Reader<'_>) -> Result<Checkpoint, DecodeError> {
     Ok(Checkpoint { generation, position: Position { ms, seq } })
 }
 
+fn read_newest(reader: &mut Reader<'_>) -> Result<Option<i64>, DecodeError> {
+    match reader.byte()? {
+        0 => Ok(None),
+        _ => reader.signed64().map(Some),
+    }
+}
+
 /// Tiles are epoch-aligned, so their starts are written as steps: mostly one byte, once the unit is known.
 fn write_window(writer: &mut Writer, window: &WindowState) {
     match window {
         WindowState::Lifetime(tile) => {
-            writer.byte(0);
+            writer.byte(TOTAL);
             state::write_tile(writer, tile);
         }
         WindowState::Ring(ring) => {
-            writer.byte(1);
+            writer.byte(RING);
             writer.length(ring.len());
             let starts: Vec<i64> = ring.iter().map(|(start, _)| *start).collect();
             let unit = starts.windows(2).fold(0, |unit, pair| gcd(unit, pair[1] - pair[0])).max(1);
@@ -138,7 +148,7 @@ fn write_window(writer: &mut Writer, window: &WindowState) {
             }
         }
         WindowState::Sessions(sessions) => {
-            writer.byte(2);
+            writer.byte(SESSIONS);
             writer.length(sessions.len());
             for session in sessions {
                 writer.signed(i128::from(session.start));
@@ -151,21 +161,17 @@ fn write_window(writer: &mut Writer, window: &WindowState) {
 
 fn read_window(reader: &mut Reader<'_>) -> Result<WindowState, DecodeError> {
     Ok(match reader.byte()? {
-        0 => WindowState::Lifetime(state::read_tile(reader)?),
-        1 => {
+        TOTAL => WindowState::Lifetime(state::read_tile(reader)?),
+        RING => {
             let count = reader.length()?;
-            let unit = reader.signed64()?;
+            let mut start = reader.ring_start()?;
             let mut ring = Vec::with_capacity(count);
-            let mut last = 0i64;
-            for index in 0..count {
-                let step = reader.signed64()?;
-                let start = if index == 0 { step } else { last.saturating_add(step.saturating_mul(unit)) };
-                ring.push((start, state::read_tile(reader)?));
-                last = start;
+            for _ in 0..count {
+                ring.push((start.next(reader)?, state::read_tile(reader)?));
             }
             WindowState::Ring(ring)
         }
-        2 => {
+        SESSIONS => {
             let count = reader.length()?;
             let mut sessions = Vec::with_capacity(count);
             for _ in 0..count {

@@ -6,6 +6,7 @@ use super::DecodeError;
 use super::read::Reader;
 use super::write::Writer;
 use crate::aggregate::{Distinct, Stamped, State};
+use crate::definitions::Aggregation;
 use crate::partition::Partition;
 use crate::position::Position;
 use crate::scalar::Scalar;
@@ -113,11 +114,9 @@ fn read_state(reader: &mut Reader<'_>) -> Result<State, DecodeError> {
             let length = reader.length()?;
             let mut values = rustc_hash::FxHashSet::default();
             values.reserve(length);
-            let mut last = 0i128;
-            for _ in 0..length {
-                last = last.saturating_add(reader.signed()?);
-                values.insert(i64::try_from(last).map_err(|_| reader.invalid("64-bit number"))?);
-            }
+            read_ints(reader, length, |value| {
+                values.insert(value);
+            })?;
             State::Distinct(Distinct::Ints(values))
         }
         DISTINCT_HASHES => {
@@ -128,6 +127,54 @@ fn read_state(reader: &mut Reader<'_>) -> Result<State, DecodeError> {
         DISTINCT_TOO_MANY => State::Distinct(Distinct::TooMany),
         _ => return Err(reader.invalid("aggregate")),
     })
+}
+
+/// Merges the state that stands here into another of the same aggregate. Sets of values go straight into the other.
+pub(super) fn fold_state(
+    reader: &mut Reader<'_>,
+    aggregation: Aggregation,
+    into: &mut State,
+) -> Result<(), DecodeError> {
+    match (reader.peek(), into) {
+        (Some(DISTINCT_INTS), State::Distinct(distinct)) => {
+            reader.byte()?;
+            let length = reader.length()?;
+            distinct.make_room(length);
+            read_ints(reader, length, |value| distinct.insert_int(value))
+        }
+        (_, into) => {
+            into.take(aggregation, read_state(reader)?);
+            Ok(())
+        }
+    }
+}
+
+/// Steps over the state that stands here.
+pub(super) fn skip_state(reader: &mut Reader<'_>) -> Result<(), DecodeError> {
+    match reader.byte()? {
+        COUNT | SUM => reader.skip_numbers(1),
+        FLOAT_SUM => reader.skip(8),
+        MEAN => reader.skip_numbers(2),
+        FLOAT_MEAN => {
+            reader.skip(8)?;
+            reader.skip_numbers(1)
+        }
+        EXTREME if reader.length()? == 0 => Ok(()),
+        EXTREME => skip_scalar(reader),
+        EDGE if reader.length()? == 0 => Ok(()),
+        EDGE => skip_stamped(reader),
+        LATEST => (0..reader.length()?).try_for_each(|_| skip_stamped(reader)),
+        DISTINCT_INTS => {
+            let length = reader.length()?;
+            reader.skip_numbers(length)
+        }
+        DISTINCT_HASHES => {
+            let length = reader.length()?;
+            reader.skip(length.saturating_mul(16))
+        }
+        DISTINCT_TOO_MANY => Ok(()),
+        _ => Err(reader.invalid("aggregate")),
+    }
 }
 
 fn write_stamped(writer: &mut Writer, stamped: &Stamped) {
@@ -147,6 +194,23 @@ fn read_stamped(reader: &mut Reader<'_>) -> Result<Stamped, DecodeError> {
         partition: Partition(reader.unsigned64()?.try_into().map_err(|_| reader.invalid("partition"))?),
         value: read_scalar(reader)?,
     })
+}
+
+fn skip_stamped(reader: &mut Reader<'_>) -> Result<(), DecodeError> {
+    reader.skip_numbers(1)?;
+    reader.skip_text()?;
+    reader.skip_numbers(3)?;
+    skip_scalar(reader)
+}
+
+/// A set of integers: sorted, each as the step from the one before.
+fn read_ints(reader: &mut Reader<'_>, length: usize, mut take: impl FnMut(i64)) -> Result<(), DecodeError> {
+    let mut last = 0i128;
+    for _ in 0..length {
+        last = last.saturating_add(reader.signed()?);
+        take(i64::try_from(last).map_err(|_| reader.invalid("64-bit number"))?);
+    }
+    Ok(())
 }
 
 fn write_scalar(writer: &mut Writer, scalar: &Scalar<'_>) {
@@ -185,4 +249,14 @@ fn read_scalar(reader: &mut Reader<'_>) -> Result<Scalar<'static>, DecodeError> 
         5 => Scalar::Json(Cow::Owned(reader.text()?.to_owned())),
         _ => return Err(reader.invalid("value")),
     })
+}
+
+fn skip_scalar(reader: &mut Reader<'_>) -> Result<(), DecodeError> {
+    match reader.byte()? {
+        0 | 2 => reader.skip_numbers(1),
+        1 => reader.skip(8),
+        3 => reader.skip(1),
+        4 | 5 => reader.skip_text(),
+        _ => Err(reader.invalid("value")),
+    }
 }

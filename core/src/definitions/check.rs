@@ -13,6 +13,7 @@ use super::parse_duration;
 use super::route::route;
 use super::source::{DefinitionsSource, EventSource, File};
 use crate::key::KeyType;
+use crate::schema::Schema;
 
 pub use batch::EVENT_TIME;
 
@@ -166,8 +167,8 @@ impl Checker {
                     self.error(line, format!("event `{name}`: schema `{path}` was not found beside the definitions"));
                     None
                 }
-                Some(schema) => match jsonschema::validator_for(schema) {
-                    Ok(validator) => Some(validator),
+                Some(schema) => match Schema::compile(schema) {
+                    Ok(schema) => Some(schema),
                     Err(error) => {
                         self.error(line, format!("event `{name}`: schema `{path}` is not valid: {error}"));
                         None

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::key::{InvalidKey, KeyText, KeyType};
+use crate::schema::Schema;
 
 use super::route::{PropertyPath, Route};
 use super::schedule::Schedule;
@@ -44,7 +45,7 @@ pub struct EventType {
     /// Indices of the entities whose keys an event carries. Only the partitioning one is required.
     pub entities: Vec<usize>,
     /// The schema of `properties`, if any.
-    pub schema: Option<jsonschema::Validator>,
+    pub schema: Option<Schema>,
     /// The properties that any view reads, each once.
     pub paths: Vec<PropertyPath>,
     /// As which types those properties are read, by any view: what a valid event must be readable as.
@@ -254,6 +255,11 @@ impl Entity {
     pub fn parse_key(&self, text: &str) -> Result<KeyText, InvalidKey> {
         let types: Vec<KeyType> = self.key.iter().map(|(_, kind)| *kind).collect();
         KeyText::parse(&types, text)
+    }
+
+    /// Whether a text is the canonical one of a key.
+    pub fn is_canonical(&self, text: &str) -> bool {
+        KeyText::is_canonical(self.key.iter().map(|(_, kind)| *kind), text)
     }
 }
 

@@ -3,12 +3,9 @@
 
 use std::sync::Arc;
 
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
 use axum::http::Uri;
 use millrace_core::definitions::{Definitions, Entity, Store};
 use millrace_core::key::{InvalidKey, KeyText};
-use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
 use crate::error::RequestError;
@@ -50,11 +47,16 @@ impl<'a> Selection<'a> {
     }
 }
 
-/// The last two segments of a path, undecoded: what a key's percent signs mean is the key's to say.
-pub(super) fn entity_and_key(uri: &Uri) -> (&str, &str) {
+/// The entity and the key at the end of a path. The key is taken undecoded: what its percent signs mean is its to say.
+pub(super) fn entity_and_key<'d>(
+    definitions: &'d Definitions,
+    uri: &Uri,
+) -> Result<(usize, &'d Entity, KeyText), RequestError> {
     let mut segments = uri.path().rsplit('/');
-    let key = segments.next().unwrap_or_default();
-    (segments.next().unwrap_or_default(), key)
+    let raw = segments.next().unwrap_or_default();
+    let (index, entity) = entity(definitions, segments.next().unwrap_or_default())?;
+    let key = entity.parse_key(raw).map_err(|error| bad_key(entity, "key", &error))?;
+    Ok((index, entity, key))
 }
 
 /// The entity of that name.
@@ -65,14 +67,9 @@ pub(super) fn entity<'d>(definitions: &'d Definitions, name: &str) -> Result<(us
     })
 }
 
-/// A key as it stands in a URL.
-pub(super) fn url_key(entity: &Entity, raw: &str) -> Result<KeyText, RequestError> {
-    entity.parse_key(raw).map_err(|error| bad_key(entity, "key", &error))
-}
-
 /// A key as it stands in a JSON body: a number or a text, literally; a composite as the list of its parts, or as its
 /// canonical text.
-pub(super) fn json_key(entity: &Entity, field: &str, value: &Json) -> Result<KeyText, RequestError> {
+fn json_key(entity: &Entity, field: impl Fn() -> String, value: &Json) -> Result<KeyText, RequestError> {
     let key = match (entity.key.as_slice(), value) {
         ([(_, kind)], value) => KeyText::from_parts(&[(*kind, value)]),
         (parts, Json::Array(values)) if parts.len() == values.len() => {
@@ -81,9 +78,9 @@ pub(super) fn json_key(entity: &Entity, field: &str, value: &Json) -> Result<Key
         }
         (parts, Json::Array(values)) => Err(InvalidKey::WrongParts { expected: parts.len(), got: values.len() }),
         (_, Json::String(text)) => entity.parse_key(text),
-        _ => return Err(RequestError::invalid(field, "expected the list of the key's parts")),
+        _ => return Err(RequestError::invalid(field(), "expected the list of the key's parts")),
     };
-    key.map_err(|error| bad_key(entity, field, &error))
+    key.map_err(|error| bad_key(entity, &field(), &error))
 }
 
 fn bad_key(entity: &Entity, field: &str, error: &InvalidKey) -> RequestError {
@@ -102,7 +99,8 @@ pub(super) fn json_keys(
     if values.len() > most {
         return Err(RequestError::invalid(field, format!("{} keys in one request; the most is {most}", values.len())));
     }
-    values.iter().enumerate().map(|(index, value)| json_key(entity, &format!("{field}[{index}]"), value)).collect()
+    let key = |(index, value)| json_key(entity, || format!("{field}[{index}]"), value);
+    values.iter().enumerate().map(key).collect()
 }
 
 /// The plan of a selection, compiled when it is first asked for.
@@ -233,18 +231,6 @@ pub(super) fn json_instant(value: &Json) -> Result<i64, RequestError> {
     }
 }
 
-/// A JSON body.
-pub(super) fn body<T: DeserializeOwned>(
-    shared: &Shared,
-    bytes: Result<Bytes, BytesRejection>,
-) -> Result<T, RequestError> {
-    let bytes = bytes.map_err(|rejection| match rejection.status().as_u16() {
-        413 => RequestError::TooLarge(shared.limits.max_body),
-        _ => RequestError::invalid("body", rejection.body_text()),
-    })?;
-    serde_json::from_slice(&bytes).map_err(|error| RequestError::invalid("body", error.to_string()))
-}
-
 fn list(names: impl IntoIterator<Item = impl AsRef<str>>) -> String {
     let names: Vec<String> = names.into_iter().map(|name| name.as_ref().to_owned()).collect();
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
@@ -274,6 +260,10 @@ services:
         Definitions::compile(DefinitionsSource { yaml: YAML.into(), schemas: Default::default() }).unwrap()
     }
 
+    fn field() -> String {
+        "keys[0]".to_owned()
+    }
+
     fn message(error: RequestError) -> String {
         error.to_string()
     }
@@ -282,22 +272,23 @@ services:
     fn a_url_key_is_decoded_once_and_a_json_key_is_literal() {
         let definitions = definitions();
         let user = entity(&definitions, "user").unwrap().1;
-        let uri: Uri = "/v1/features/user/50%25%2Foff".parse().unwrap();
-        let (name, raw) = entity_and_key(&uri);
-        assert_eq!((name, url_key(user, raw).unwrap().as_str()), ("user", "50%25%2Foff"));
-        assert_eq!(json_key(user, "keys[0]", &json!("50%/off")).unwrap().as_str(), "50%25%2Foff");
-        assert!(message(url_key(user, "50%").unwrap_err()).contains("not a key of user (user_id)"));
+        let of_url = |path: &str| entity_and_key(&definitions, &path.parse().unwrap());
+        let (index, entity, key) = of_url("/v1/features/user/50%25%2Foff").unwrap();
+        assert_eq!((index, entity, key.as_str()), (1, user, "50%25%2Foff"));
+        assert_eq!(json_key(user, field, &json!("50%/off")).unwrap().as_str(), "50%25%2Foff");
+        assert!(message(of_url("/v1/features/user/50%").unwrap_err()).contains("not a key of user (user_id)"));
     }
 
     #[test]
     fn a_composite_key_is_a_list_or_its_canonical_text() {
         let definitions = definitions();
         let pair = entity(&definitions, "pair").unwrap().1;
-        assert_eq!(json_key(pair, "k", &json!(["a,b", 7])).unwrap().as_str(), "a%2Cb,7");
-        assert_eq!(json_key(pair, "k", &json!("a%2Cb,7")).unwrap().as_str(), "a%2Cb,7");
-        assert_eq!(url_key(pair, "a%2Cb,007").unwrap().as_str(), "a%2Cb,7");
-        assert!(message(json_key(pair, "k", &json!(["a"])).unwrap_err()).contains("expected 2 parts"));
-        assert!(json_key(pair, "k", &json!(7)).is_err());
+        assert_eq!(json_key(pair, field, &json!(["a,b", 7])).unwrap().as_str(), "a%2Cb,7");
+        assert_eq!(json_key(pair, field, &json!("a%2Cb,7")).unwrap().as_str(), "a%2Cb,7");
+        let (_, _, key) = entity_and_key(&definitions, &"/v1/features/pair/a%2Cb,007".parse().unwrap()).unwrap();
+        assert_eq!(key.as_str(), "a%2Cb,7");
+        assert!(message(json_key(pair, field, &json!(["a"])).unwrap_err()).contains("expected 2 parts"));
+        assert!(json_key(pair, field, &json!(7)).is_err());
     }
 
     #[test]

@@ -9,12 +9,12 @@ use axum::http::Uri;
 use axum::response::Response;
 use millrace_core::definitions::Entity;
 use millrace_core::key::KeyText;
-use serde::ser::SerializeMap;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::Deserialize;
 
-use super::answer::part_json;
+use super::answer::values;
 use super::ask::{self, Selection};
-use super::{ended, json, read};
+use super::json::JsonWriter;
+use super::{ended, read, written};
 use crate::error::RequestError;
 use crate::repository::{EntityRow, Plan, Request};
 use crate::state::Shared;
@@ -25,19 +25,12 @@ pub(super) struct FlatQuery {
     features: Option<String>,
 }
 
-struct Flat<'a> {
-    entity: &'a Entity,
-    key: &'a KeyText,
-    plan: &'a Plan,
-    row: &'a EntityRow,
-}
-
 pub(super) async fn one(
     State(shared): State<Arc<Shared>>,
     uri: Uri,
     query: Result<Query<FlatQuery>, QueryRejection>,
 ) -> Response {
-    ended("flat", read_one(&shared, &uri, query).await)
+    ended(&shared.doors.flat, read_one(&shared, &uri, query).await)
 }
 
 async fn read_one(
@@ -47,12 +40,11 @@ async fn read_one(
 ) -> Result<Response, RequestError> {
     let Query(query) = query.map_err(|rejection| RequestError::invalid("query", rejection.body_text()))?;
     let serving = shared.serving()?;
-    let (entity, key) = ask::entity_and_key(uri);
-    let (index, entity) = ask::entity(&serving.definitions, entity)?;
-    let keys = vec![ask::url_key(entity, key)?];
+    let (index, entity, key) = ask::entity_and_key(&serving.definitions, uri)?;
     let selection = query.features.as_deref().map_or(Selection::Streamed, Selection::StreamedAnd);
-    let request = Request { plan: ask::plan(shared, &serving, index, selection)?, keys, as_of: None, deadline: None };
-    let answer = read(shared, "flat", &request).await?;
+    let plan = ask::plan(shared, &serving, index, selection)?;
+    let request = Request { plan, keys: vec![key], as_of: None, deadline: None };
+    let answer = read(shared, &shared.doors.flat, &request).await?;
     let (Some(row), Some(key)) = (answer.rows.first(), request.keys.first()) else {
         return Err(RequestError::NotFound(entity.name.clone()));
     };
@@ -60,19 +52,17 @@ async fn read_one(
     match answer.away {
         Some((_, reason)) if !known => Err(RequestError::Unavailable(reason)),
         _ if row.is_unknown() => Err(RequestError::NotFound(entity.name.clone())),
-        _ => json(&Flat { entity, key, plan: &request.plan, row }),
+        _ => written(flat(entity, key, &request.plan, row)),
     }
 }
 
-impl Serialize for Flat<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        for ((field, kind), text) in self.entity.key.iter().zip(self.key.parts()) {
-            map.serialize_entry(field, &part_json(*kind, text))?;
+fn flat(entity: &Entity, key: &KeyText, plan: &Plan, row: &EntityRow) -> Result<Vec<u8>, serde_json::Error> {
+    let mut json = JsonWriter::default();
+    json.object(|json| {
+        for ((field, kind), text) in entity.key.iter().zip(key.parts()) {
+            json.name(field).key_part(*kind, &text)?;
         }
-        for (name, value) in self.plan.flat_names.iter().zip(&self.row.values) {
-            map.serialize_entry(name, &value.value)?;
-        }
-        map.end()
-    }
+        values(json, &plan.flat_names, row)
+    })?;
+    Ok(json.finish())
 }

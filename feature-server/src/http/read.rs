@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use axum::body::Bytes;
-use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::Uri;
 use axum::response::Response;
@@ -12,7 +12,7 @@ use serde_json::Value as Json;
 
 use super::answer::Results;
 use super::ask::{self, Selection};
-use super::{ended, json, read};
+use super::{body, ended, read, written};
 use crate::error::RequestError;
 use crate::repository::Request;
 use crate::state::Shared;
@@ -44,7 +44,7 @@ pub(super) async fn one(
     uri: Uri,
     query: Result<Query<OneQuery>, QueryRejection>,
 ) -> Response {
-    ended("features_get", read_one(&shared, &uri, query).await)
+    ended(&shared.doors.features_get, read_one(&shared, &uri, query).await)
 }
 
 async fn read_one(
@@ -54,22 +54,22 @@ async fn read_one(
 ) -> Result<Response, RequestError> {
     let Query(query) = query.map_err(|rejection| RequestError::invalid("query", rejection.body_text()))?;
     let serving = shared.serving()?;
-    let (entity, key) = ask::entity_and_key(uri);
-    let (index, entity) = ask::entity(&serving.definitions, entity)?;
-    let keys = vec![ask::url_key(entity, key)?];
+    let (index, _, key) = ask::entity_and_key(&serving.definitions, uri)?;
     let selection = Selection::of(query.service.as_deref(), query.features.as_deref())?;
     let as_of = query.as_of.as_deref().map(ask::instant).transpose()?;
-    let request = Request { plan: ask::plan(shared, &serving, index, selection)?, keys, as_of, deadline: None };
-    let answer = read(shared, "features_get", &request).await?;
-    json(&Results { plan: &request.plan, keys: &request.keys, answer: &answer, metadata: query.metadata })
+    let plan = ask::plan(shared, &serving, index, selection)?;
+    let request = Request { plan, keys: vec![key], as_of, deadline: None };
+    let answer = read(shared, &shared.doors.features_get, &request).await?;
+    let results = Results { plan: &request.plan, keys: &request.keys, answer: &answer, metadata: query.metadata };
+    written(results.json())
 }
 
-pub(super) async fn many(State(shared): State<Arc<Shared>>, bytes: Result<Bytes, BytesRejection>) -> Response {
-    ended("features_post", read_many(&shared, bytes).await)
+pub(super) async fn many(State(shared): State<Arc<Shared>>, body: Body) -> Response {
+    ended(&shared.doors.features_post, read_many(&shared, body).await)
 }
 
-async fn read_many(shared: &Shared, bytes: Result<Bytes, BytesRejection>) -> Result<Response, RequestError> {
-    let body: ManyBody = ask::body(shared, bytes)?;
+async fn read_many(shared: &Shared, body: Body) -> Result<Response, RequestError> {
+    let body: ManyBody = body::json(body, shared.limits.max_body).await?;
     let serving = shared.serving()?;
     let (index, entity) = ask::entity(&serving.definitions, &body.entity)?;
     if body.keys.is_empty() {
@@ -80,6 +80,7 @@ async fn read_many(shared: &Shared, bytes: Result<Bytes, BytesRejection>) -> Res
     let selection = Selection::of(body.service.as_deref(), features.as_deref())?;
     let as_of = body.as_of.as_ref().map(ask::json_instant).transpose()?;
     let request = Request { plan: ask::plan(shared, &serving, index, selection)?, keys, as_of, deadline: None };
-    let answer = read(shared, "features_post", &request).await?;
-    json(&Results { plan: &request.plan, keys: &request.keys, answer: &answer, metadata: body.metadata })
+    let answer = read(shared, &shared.doors.features_post, &request).await?;
+    let results = Results { plan: &request.plan, keys: &request.keys, answer: &answer, metadata: body.metadata };
+    written(results.json())
 }

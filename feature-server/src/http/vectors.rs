@@ -3,18 +3,17 @@
 
 use std::sync::Arc;
 
-use axum::body::Bytes;
+use axum::body::Body;
 use axum::extract::State;
-use axum::extract::rejection::BytesRejection;
 use axum::http::Uri;
 use axum::response::Response;
-use serde::ser::SerializeMap;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::Deserialize;
 use serde_json::Value as Json;
 
-use super::answer::Values;
+use super::answer::values;
 use super::ask::{self, Selection};
-use super::{ended, json, read};
+use super::json::JsonWriter;
+use super::{body, ended, read, written};
 use crate::error::RequestError;
 use crate::repository::{Answer, Plan, Request};
 use crate::state::Shared;
@@ -27,21 +26,12 @@ struct VectorsBody {
     feature_version: Json,
 }
 
-struct Vectors<'a> {
-    plan: &'a Plan,
-    answer: &'a Answer,
+pub(super) async fn many(State(shared): State<Arc<Shared>>, uri: Uri, body: Body) -> Response {
+    ended(&shared.doors.vectors, read_many(&shared, &uri, body).await)
 }
 
-pub(super) async fn many(
-    State(shared): State<Arc<Shared>>,
-    uri: Uri,
-    bytes: Result<Bytes, BytesRejection>,
-) -> Response {
-    ended("vectors", read_many(&shared, &uri, bytes).await)
-}
-
-async fn read_many(shared: &Shared, uri: &Uri, bytes: Result<Bytes, BytesRejection>) -> Result<Response, RequestError> {
-    let body: VectorsBody = ask::body(shared, bytes)?;
+async fn read_many(shared: &Shared, uri: &Uri, body: Body) -> Result<Response, RequestError> {
+    let body: VectorsBody = body::json(body, shared.limits.max_body).await?;
     let serving = shared.serving()?;
     let entity = uri.path().rsplit('/').next().unwrap_or_default();
     let (index, entity) = ask::entity(&serving.definitions, entity)?;
@@ -56,20 +46,24 @@ async fn read_many(shared: &Shared, uri: &Uri, bytes: Result<Bytes, BytesRejecti
         other => other,
     })?;
     let request = Request { plan, keys, as_of: None, deadline: None };
-    let answer = read(shared, "vectors", &request).await?;
+    let answer = read(shared, &shared.doors.vectors, &request).await?;
     match &answer.away {
         Some((_, reason)) => Err(RequestError::Unavailable(reason.clone())),
-        None => json(&Vectors { plan: &request.plan, answer: &answer }),
+        None => written(vectors(&request.plan, &answer)),
     }
 }
 
-impl Serialize for Vectors<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let rows = self.answer.rows.iter();
-        let rows: Vec<Option<Values<'_>>> =
-            rows.map(|row| (!row.is_unknown()).then_some(Values(&self.plan.flat_names, row))).collect();
-        let mut map = serializer.serialize_map(Some(1))?;
-        map.serialize_entry("features", &rows)?;
-        map.end()
-    }
+fn vectors(plan: &Plan, answer: &Answer) -> Result<Vec<u8>, serde_json::Error> {
+    let mut json = JsonWriter::default();
+    json.object(|json| {
+        json.name("features").list(|json| {
+            answer.rows.iter().try_for_each(|row| {
+                if row.is_unknown() {
+                    return json.value(&());
+                }
+                json.object(|json| values(json, &plan.flat_names, row))
+            })
+        })
+    })?;
+    Ok(json.finish())
 }

@@ -2,8 +2,8 @@
 //! and the status says so. Redis slots are assembled by `core`; finished values of the other stores are judged by
 //! the same rules here.
 
-use millrace_core::assemble::{self, FeatureValue, Status};
-use millrace_core::codec;
+use millrace_core::assemble::{FeatureValue, Status, assemble_encoded};
+use millrace_core::codec::{EncodedSlot, Wanted};
 use millrace_core::definitions::View;
 use serde_json::Value as Json;
 
@@ -33,20 +33,14 @@ impl Instant {
 }
 
 /// Values of the wanted features from a view's slots as stored; `none` where there is no slot.
-pub fn from_slots(view: &View, wanted: &[usize], stored: &[Option<Vec<u8>>], at: Instant) -> Vec<FeatureValue> {
-    let mut slots = Vec::with_capacity(stored.len());
-    for bytes in stored.iter().flatten() {
-        match codec::decode_for(view, bytes) {
-            Ok(slot) => slots.push(slot),
-            Err(error) => {
-                metrics::counter!("millrace_slots_undecodable_total", "sink" => "feature-server").increment(1);
-                tracing::error!(view = view.id(), %error, "slot undecodable");
-                return failed(view, wanted, None, &format!("the stored state cannot be read: {error}"));
-            }
-        }
-    }
-    let t = at.of(assemble::newest(&slots));
-    assemble::assemble(view, &slots, wanted, t)
+pub fn from_slots(view: &View, wanted: &Wanted, stored: &[Option<Vec<u8>>], at: Instant) -> Vec<FeatureValue> {
+    let slots = stored.iter().flatten().map(|bytes| EncodedSlot::open(view, bytes)).collect::<Result<Vec<_>, _>>();
+    let values = slots.and_then(|slots| assemble_encoded(view, &slots, wanted, |newest| at.of(newest)));
+    values.unwrap_or_else(|error| {
+        metrics::counter!("millrace_slots_undecodable_total", "sink" => "feature-server").increment(1);
+        tracing::error!(view = view.id(), %error, "slot undecodable");
+        failed(view, wanted.features(), None, &format!("the stored state cannot be read: {error}"))
+    })
 }
 
 /// Values of the wanted features as a store has finished them; none where it does not know the entity.
@@ -83,6 +77,7 @@ pub fn failed(view: &View, wanted: &[usize], newest: Option<i64>, reason: &str) 
 mod tests {
     use super::*;
     use millrace_core::aggregate::Stamp;
+    use millrace_core::codec;
     use millrace_core::definitions::{Definitions, DefinitionsSource};
     use millrace_core::partition::Partition;
     use millrace_core::position::Position;
@@ -104,6 +99,10 @@ views:
         Definitions::compile(source).unwrap().views.remove(0)
     }
 
+    fn first(view: &View) -> Wanted {
+        Wanted::new(view, vec![0])
+    }
+
     fn slot(view: &View, times: &[i64]) -> Vec<u8> {
         let mut slot = Slot::empty(view);
         for (seq, time) in times.iter().enumerate() {
@@ -122,7 +121,7 @@ views:
     fn slots_of_several_writers_are_one_value() {
         let view = view();
         let stored = [Some(slot(&view, &[1_000, 2_000])), None, Some(slot(&view, &[3_000]))];
-        let values = from_slots(&view, &[0], &stored, at(None, 4_000));
+        let values = from_slots(&view, &first(&view), &stored, at(None, 4_000));
         assert_eq!(
             (&values[0].value, values[0].status, values[0].event_time),
             (&json!(3), Status::Present, Some(3_000))
@@ -133,8 +132,8 @@ views:
     fn now_is_never_before_the_newest_event() {
         let view = view();
         let stored = [Some(slot(&view, &[5_000]))];
-        assert_eq!(from_slots(&view, &[0], &stored, at(None, 4_000))[0].status, Status::Present);
-        assert_eq!(from_slots(&view, &[0], &stored, at(Some(4_999), 9_000))[0].status, Status::Error);
+        assert_eq!(from_slots(&view, &first(&view), &stored, at(None, 4_000))[0].status, Status::Present);
+        assert_eq!(from_slots(&view, &first(&view), &stored, at(Some(4_999), 9_000))[0].status, Status::Error);
         let finished = Some(Finished { newest: Some(5_000), values: vec![Ok(Some(json!(1)))] });
         assert_eq!(from_finished(&view, &[0], finished.clone(), at(None, 4_000))[0].status, Status::Present);
         assert_eq!(from_finished(&view, &[0], finished, at(Some(4_999), 9_000))[0].status, Status::Error);
@@ -145,12 +144,15 @@ views:
         let view = view();
         let hour = 3_600_000;
         let status = |values: Vec<FeatureValue>| (values[0].value.clone(), values[0].status);
-        assert_eq!(status(from_slots(&view, &[0], &[None], at(None, 0))), (json!(-1), Status::NotFound));
+        assert_eq!(status(from_slots(&view, &first(&view), &[None], at(None, 0))), (json!(-1), Status::NotFound));
         assert_eq!(status(from_finished(&view, &[0], None, at(None, 0))), (json!(-1), Status::NotFound));
         let old = Some(Finished { newest: Some(0), values: vec![Ok(Some(json!(1)))] });
         assert_eq!(status(from_finished(&view, &[0], old, at(None, hour + 1))), (json!(-1), Status::OutsideMaxAge));
         let stored = [Some(slot(&view, &[0]))];
-        assert_eq!(status(from_slots(&view, &[0], &stored, at(None, hour + 1))), (json!(-1), Status::OutsideMaxAge));
+        assert_eq!(
+            status(from_slots(&view, &first(&view), &stored, at(None, hour + 1))),
+            (json!(-1), Status::OutsideMaxAge)
+        );
         let null = Some(Finished { newest: Some(0), values: vec![Ok(None)] });
         assert_eq!(status(from_finished(&view, &[0], null, at(None, 0))), (json!(-1), Status::NullValue));
     }
@@ -158,7 +160,8 @@ views:
     #[test]
     fn an_undecodable_slot_is_an_error_and_never_a_guess() {
         let view = view();
-        let values = from_slots(&view, &[0], &[Some(slot(&view, &[1_000])), Some(b"junk".to_vec())], at(None, 2_000));
+        let values =
+            from_slots(&view, &first(&view), &[Some(slot(&view, &[1_000])), Some(b"junk".to_vec())], at(None, 2_000));
         assert_eq!((&values[0].value, values[0].status), (&json!(-1), Status::Error));
         assert!(values[0].reason.as_deref().unwrap().contains("cannot be read"));
     }

@@ -6,6 +6,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant as Clock};
 
+use metrics::Counter;
 use millrace_core::definitions::{Definitions, View};
 use millrace_core::key::KeyText;
 use parking_lot::Mutex;
@@ -49,6 +50,8 @@ pub struct OnDemand<C> {
     flights: Arc<Mutex<HashMap<Key, Flight>>>,
     permits: Arc<Semaphore>,
     config: OnDemandConfig,
+    hits: Counter,
+    misses: Counter,
 }
 
 /// View (with its version), key, and the instant if one was asked for.
@@ -88,6 +91,8 @@ impl<C: Compute> OnDemand<C> {
             flights: Arc::default(),
             permits: Arc::new(Semaphore::new(config.max_queries)),
             config,
+            hits: metrics::counter!("millrace_on_demand_hits_total"),
+            misses: metrics::counter!("millrace_on_demand_misses_total"),
         }
     }
 
@@ -109,8 +114,8 @@ impl<C: Compute> OnDemand<C> {
         let is_fresh = |entry: &Option<Entry>| entry.as_ref().is_some_and(|entry| entry.computed.elapsed() <= ttl);
         let stale: Vec<&Key> =
             wanted.iter().zip(&kept).filter(|(_, entry)| !is_fresh(entry)).map(|(key, _)| key).collect();
-        metrics::counter!("millrace_on_demand_hits_total").increment((wanted.len() - stale.len()) as u64);
-        metrics::counter!("millrace_on_demand_misses_total").increment(stale.len() as u64);
+        self.hits.increment((wanted.len() - stale.len()) as u64);
+        self.misses.increment(stale.len() as u64);
         let flights = self.board(definitions, view, &stale, at);
         let deadline = tokio::time::Instant::now() + budget;
         let mut answers = Vec::with_capacity(wanted.len());

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use metrics::Counter;
 use millrace_common::names::Names;
 use millrace_core::assemble::{FeatureValue, Status};
-use millrace_core::definitions::{Definitions, Slots, Store, View};
+use millrace_core::codec::Wanted;
+use millrace_core::definitions::{Definitions, Entity, Slots, Store, View};
 use millrace_core::key::KeyText;
 use millrace_core::partition::partition_of;
 
@@ -43,8 +44,8 @@ pub struct Plan {
 pub struct ViewPlan {
     /// Index of the view.
     pub view: usize,
-    /// Indices of the wanted features.
-    pub wanted: Vec<usize>,
+    /// The wanted features.
+    pub wanted: Wanted,
     /// Where each of them stands in the answer.
     pub places: Vec<usize>,
     /// Which of the key's fields in Redis are the view's slots.
@@ -64,14 +65,14 @@ impl Plan {
         let mut unique: Vec<(usize, usize)> = Vec::with_capacity(features.len());
         let mut seen = std::collections::HashSet::new();
         unique.extend(features.iter().filter(|feature| seen.insert(**feature)));
-        let mut views: Vec<ViewPlan> = Vec::new();
+        let mut views: Vec<(usize, Vec<usize>, Vec<usize>)> = Vec::new();
         for (place, (view, feature)) in unique.iter().enumerate() {
-            let at = views.iter().position(|plan| plan.view == *view).unwrap_or_else(|| {
-                views.push(ViewPlan::new(*view, &definitions.views[*view]));
+            let at = views.iter().position(|(other, ..)| other == view).unwrap_or_else(|| {
+                views.push((*view, Vec::new(), Vec::new()));
                 views.len() - 1
             });
-            views[at].wanted.push(*feature);
-            views[at].places.push(place);
+            views[at].1.push(*feature);
+            views[at].2.push(place);
         }
         let mut plan = Self {
             names: unique.iter().map(|(view, feature)| definitions.views[*view].reference(*feature)).collect(),
@@ -85,7 +86,8 @@ impl Plan {
             entity,
             definitions,
         };
-        for view in views {
+        for (view, wanted, places) in views {
+            let view = ViewPlan::new(&plan.definitions, view, wanted, places);
             match plan.definitions.views[view.view].store {
                 Store::Redis => plan.add_redis(view),
                 Store::MongoDb => plan.mongodb.push(view),
@@ -96,11 +98,15 @@ impl Plan {
     }
 
     /// Which fields of which hash hold what Redis knows of `key`.
-    pub fn redis_read(&self, key: &KeyText) -> (String, Vec<String>) {
+    pub fn redis_read(&self, key: &KeyText) -> (String, &[String]) {
         let partitions = u16::try_from(self.fields.len()).unwrap_or(u16::MAX);
         let partition = usize::from(partition_of(key.as_str(), partitions).0);
-        let entity = &self.definitions.entities[self.entity];
-        (self.names_in_redis.entity(&entity.name, key.as_str()), self.fields[partition].clone())
+        (self.names_in_redis.entity(&self.entity().name, key.as_str()), &self.fields[partition])
+    }
+
+    /// The entity that its features describe.
+    pub fn entity(&self) -> &Entity {
+        &self.definitions.entities[self.entity]
     }
 
     /// The view of a part.
@@ -126,12 +132,13 @@ impl Plan {
 }
 
 impl ViewPlan {
-    fn new(index: usize, view: &View) -> Self {
+    fn new(definitions: &Definitions, index: usize, wanted: Vec<usize>, places: Vec<usize>) -> Self {
+        let view = &definitions.views[index];
         let id = view.id();
         let served = STATUSES.map(|status| {
             metrics::counter!("millrace_values_served_total", "view" => id.clone(), "status" => status.as_str())
         });
-        Self { view: index, wanted: Vec::new(), places: Vec::new(), fields: 0..0, served }
+        Self { view: index, wanted: Wanted::new(view, wanted), places, fields: 0..0, served }
     }
 
     /// Counts what was served of this view.
@@ -209,7 +216,7 @@ views:
         let plan = plan(1, &[(2, 0), (0, 1), (2, 0), (0, 0)]);
         assert_eq!(plan.names, ["profile:seen", "clicks:n_lifetime", "clicks:n_1h"]);
         assert_eq!(
-            (plan.redis[0].wanted.as_slice(), plan.redis[0].places.as_slice()),
+            (plan.redis[0].wanted.features(), plan.redis[0].places.as_slice()),
             ([1, 0].as_slice(), [1, 2].as_slice())
         );
         assert_eq!(plan.mongodb[0].places, [0]);
