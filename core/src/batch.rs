@@ -186,6 +186,19 @@ views:
     }
 
     #[test]
+    fn values_are_as_old_as_their_run_whatever_event_time_a_row_says() {
+        let definitions = definitions();
+        let view = &definitions.views[0];
+        let slot = read(0, true, r#"[1,"1.5",2,"2020-01-01T00:00:00.000Z"]"#).unwrap().1;
+        let status = |t: i64| assemble(view, std::slice::from_ref(&slot), &[0], t)[0].status;
+        assert_eq!(status(RUN.as_of - 1), Status::Error);
+        assert_eq!(status(RUN.as_of + 25 * 3_600_000), Status::Present);
+        assert_eq!(status(RUN.as_of + 25 * 3_600_000 + 1), Status::OutsideMaxAge);
+        let value = &assemble(view, &[slot], &[0], RUN.as_of)[0];
+        assert_eq!(value.event_time, Some(1_577_836_800_000));
+    }
+
+    #[test]
     fn what_cannot_be_stored_names_its_key_and_its_column() {
         let refused = |view: usize, line: &str| read(view, false, line).map(|_| ()).unwrap_err();
         assert_eq!(refused(0, r#"["17","12.505",1]"#).key, "17");

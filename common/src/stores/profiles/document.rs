@@ -33,6 +33,8 @@ const DECIMAL128_DIGITS: usize = 34;
 pub struct Profile {
     /// Feature time of the newest event absorbed, epoch ms.
     pub newest: Option<i64>,
+    /// The run that wrote it, of a batch view.
+    pub run: Option<Run>,
     /// For each wanted feature its value, none where there is nothing to show, or why there is none.
     pub values: Vec<Result<Option<Json>, String>>,
 }
@@ -46,7 +48,10 @@ pub(super) fn collection(view: &View) -> String {
 pub(super) fn document(view: &View, slot: &Slot, partition: Partition) -> Document {
     let all: Vec<usize> = (0..view.features.len()).collect();
     let newest = slot.newest.map_or(Bson::Null, |ms| DateTime::from_millis(ms).into());
-    let values = assemble(view, std::slice::from_ref(slot), &all, slot.newest.unwrap_or_default());
+    // The first instant at which its values are defined.
+    let as_of = view.batch.as_ref().map(|_| Run::of(slot.checkpoint).as_of);
+    let t = as_of.max(slot.newest).unwrap_or_default();
+    let values = assemble(view, std::slice::from_ref(slot), &all, t);
     let mut features = Document::new();
     for (feature, value) in view.features.iter().zip(values) {
         let shown =
@@ -88,6 +93,9 @@ fn order(checkpoint: Checkpoint) -> String {
 /// What [`profile`] needs of a document.
 pub(super) fn projection(view: &View, features: &[usize]) -> Document {
     let mut wanted = doc! { "metadata.updated_at": 1 };
+    if view.batch.is_some() {
+        wanted.insert("checkpoint", 1);
+    }
     for index in features {
         wanted.insert(format!("features.{}", view.features[*index].name), 1);
     }
@@ -129,7 +137,8 @@ pub(super) fn profile(view: &View, wanted: &[usize], raw: &RawDocument) -> Resul
         }
     };
     let newest = updated_at.ok().map(DateTime::timestamp_millis);
-    Ok(Profile { newest, values: wanted.iter().map(value).collect() })
+    let run = view.batch.as_ref().map(|_| checkpoint(raw).map(Run::of)).transpose()?;
+    Ok(Profile { newest, run, values: wanted.iter().map(value).collect() })
 }
 
 fn checkpoint_document(checkpoint: Checkpoint, partition: Partition) -> Document {
