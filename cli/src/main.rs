@@ -15,7 +15,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run everything on this machine: stores, migrations, definitions, the four services.
+    /// Run everything on this machine: stores, migrations, definitions, the services.
     Dev {
         #[command(flatten)]
         args: dev::DevArgs,
