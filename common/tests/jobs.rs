@@ -13,6 +13,7 @@ use millrace_common::names::Names;
 use millrace_common::process::Readiness;
 use millrace_common::stores::clickhouse;
 use millrace_common::stores::features::{Put, PutOutcome};
+use millrace_core::assemble::assemble;
 use millrace_core::batch::Run;
 use millrace_core::codec;
 use millrace_core::definitions::{Definitions, DefinitionsSource, View};
@@ -117,12 +118,9 @@ impl World {
         let read = [(self.hash(household), vec!["orders@1|batch".to_owned()])];
         let found = self.stores.features.read(&read).await.unwrap();
         let slot = codec::decode_for(self.view(0), found[0][0].as_ref()?).unwrap();
-        let value = millrace_core::assemble::assemble(self.view(0), &[slot.clone()], &[0], MIDNIGHT + 400 * DAY);
-        // The ttl is over by then; what counts is what is there.
-        let of_run = Run::of(slot.checkpoint);
-        let fresh = millrace_core::assemble::assemble(self.view(0), &[slot], &[0], of_run.as_of);
-        assert_eq!(value[0].status.as_str(), "OUTSIDE_MAX_AGE");
-        Some((of_run, fresh[0].value.clone()))
+        let run = Run::of(slot.checkpoint);
+        let values = assemble(self.view(0), &[slot], &[0], run.as_of);
+        Some((run, values[0].value.clone()))
     }
 
     /// The amount that readers get: nothing of runs older than the last completed one counts.
