@@ -8,6 +8,7 @@ mod on_demand;
 mod plan;
 mod warehouse;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant as Clock};
 
@@ -15,13 +16,13 @@ use millrace_common::clock::now_ms;
 use millrace_common::stores::features::FeatureStore;
 use millrace_common::stores::profiles::{Profile, ProfileStore};
 use millrace_core::assemble::{FeatureValue, Status};
-use millrace_core::definitions::Store;
+use millrace_core::definitions::{Store, View};
 use millrace_core::key::KeyText;
 use parking_lot::RwLock;
 
 use crate::config::{Budgets, OnDemandConfig};
 use breaker::Breaker;
-use merge::{Finished, Instant, failed, from_finished, from_slots};
+use merge::{Finished, Instant, failed, from_batch_document, from_batch_slot, from_finished, from_slots};
 use on_demand::{Computed, OnDemand};
 
 pub use plan::{Plan, ViewPlan};
@@ -65,6 +66,8 @@ pub struct Repository {
     budgets: Budgets,
     redis_breaker: Breaker,
     mongodb_breaker: Breaker,
+    /// The last completed run of each batch view, by `view@version`.
+    completed_runs: RwLock<HashMap<String, u32>>,
 }
 
 /// What one store knows: for each of its views in the plan, for each key, the wanted values.
@@ -95,7 +98,19 @@ impl Repository {
             budgets,
             redis_breaker: Breaker::new(),
             mongodb_breaker: Breaker::new(),
+            completed_runs: RwLock::default(),
         }
+    }
+
+    /// From now on, what older runs of these batch views wrote does not count.
+    pub fn set_completed_runs(&self, runs: HashMap<String, u32>) {
+        *self.completed_runs.write() = runs;
+    }
+
+    /// The run from which on the values of a batch view count; none of a view that is no such.
+    fn completed_run(&self, view: &View) -> Option<u32> {
+        view.batch.as_ref()?;
+        Some(self.completed_runs.read().get(&view.id()).copied().unwrap_or(0))
     }
 
     /// Begins to use the feature state.
@@ -153,9 +168,13 @@ impl Repository {
             Err(reason) => (all_failed(plan, &plan.redis, keys, &reason), Some(reason)),
             Ok(found) => {
                 let of_view = |part: &ViewPlan| {
-                    let view = plan.view(part);
+                    let (view, completed) = (plan.view(part), self.completed_run(plan.view(part)));
                     let one = |fields: &Vec<Option<Vec<u8>>>| {
-                        from_slots(view, &part.wanted, fields.get(part.fields.clone()).unwrap_or_default(), at)
+                        let stored = fields.get(part.fields.clone()).unwrap_or_default();
+                        match completed {
+                            Some(completed) => from_batch_slot(view, &part.wanted, stored, completed, at),
+                            None => from_slots(view, &part.wanted, stored, at),
+                        }
                     };
                     found.iter().map(one).collect()
                 };
@@ -185,9 +204,13 @@ impl Repository {
             Ok(found) => {
                 let of_view = |(part, profiles): (&ViewPlan, Vec<Option<Profile>>)| {
                     let view = plan.view(part);
+                    let (completed, wanted) = (self.completed_run(view), part.wanted.features());
                     let finished = |profile: Profile| Finished { newest: profile.newest, values: profile.values };
-                    let one = |profile: Option<Profile>| {
-                        from_finished(view, part.wanted.features(), profile.map(finished), at)
+                    let one = |profile: Option<Profile>| match (profile, completed) {
+                        (Some(Profile { newest, run: Some(run), values }), Some(completed)) => {
+                            from_batch_document(view, wanted, Finished { newest, values }, run, completed, at)
+                        }
+                        (profile, _) => from_finished(view, wanted, profile.map(finished), at),
                     };
                     profiles.into_iter().map(one).collect()
                 };

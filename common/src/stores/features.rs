@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::log::functions;
+use crate::log::{NOT_NOW, functions};
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{Cmd, Pipeline, RedisError, RedisResult, Value};
 
@@ -27,6 +27,19 @@ pub enum FeatureStoreError {
     /// It answered something that no version of ours answers.
     #[error("unexpected answer of the feature state: {0}")]
     Unexpected(String),
+}
+
+impl FeatureStoreError {
+    /// Whether the server said no to a call itself, and would say so again: not away, late, loading or full.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::Away(error) => {
+                let errors = error.clone().into_server_errors();
+                errors.is_some_and(|errors| errors.iter().any(|(_, error)| !NOT_NOW.contains(&error.code())))
+            }
+            Self::Unexpected(_) => true,
+        }
+    }
 }
 
 /// The slots of one entity key that are to be written.

@@ -18,6 +18,7 @@ pub fn input(definitions: &Definitions, source: &InputSource, kind: &ValueType) 
         }
         InputSource::Property(segments) if *kind == ValueType::Any => presence(segments),
         InputSource::Property(segments) => property(segments, kind),
+        InputSource::Column(name) => quote_name(name),
     }
 }
 
