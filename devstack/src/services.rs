@@ -2,7 +2,7 @@
 //! start, kill and stop. Knows how they are started and asked, nothing of what they do.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -125,6 +125,10 @@ impl Service {
         options: &ServiceOptions,
         port: u16,
     ) -> Result<Self, DevstackError> {
+        // Readiness is asked of the port: another program's answer would pass for ours.
+        if let Err(source) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            return Err(DevstackError::Port { service: kind.name(), port, source });
+        }
         let mut service = Self { kind, label: label.to_owned(), port, options: options.clone(), process: None };
         service.restart()?;
         Ok(service)
