@@ -92,7 +92,7 @@ pub struct WorkerConfig {
 impl WorkerConfig {
     /// The worker's name.
     pub fn worker_id(&self) -> String {
-        self.worker_id.clone().unwrap_or_else(|| format!("{}-{}", hostname(), uuid::Uuid::now_v7().simple()))
+        self.worker_id.clone().unwrap_or_else(process_name)
     }
 
     /// Where the admin routes are: where told, or else on `port` of loopback.
@@ -112,6 +112,11 @@ fn parse_namespace(text: &str) -> Result<String, String> {
         && text.len() <= 48
         && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
     if valid { Ok(text.to_owned()) } else { Err("use a-z, 0-9 and _, start with a letter, at most 48 long".into()) }
+}
+
+/// A name for what this process does, made of host and a number of its own.
+pub fn process_name() -> String {
+    format!("{}-{}", hostname(), uuid::Uuid::now_v7().simple())
 }
 
 fn hostname() -> String {

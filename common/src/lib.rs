@@ -4,6 +4,7 @@
 pub mod clock;
 pub mod config;
 pub mod healthcheck;
+pub mod jobs;
 pub mod log;
 pub mod names;
 pub mod process;

@@ -7,6 +7,7 @@
 
 pub mod aggregate;
 pub mod assemble;
+pub mod batch;
 pub mod codec;
 pub mod decimal;
 pub mod dedupe;

@@ -7,7 +7,7 @@ pub mod purchases;
 mod world;
 
 pub use http::{get, post, post_json};
-pub use world::World;
+pub use world::{DEFINITIONS, World};
 
 use std::time::Duration;
 

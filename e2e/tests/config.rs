@@ -23,6 +23,7 @@ fn the_example_environment_lists_every_setting() {
         millrace_feature_server::Config::command(),
     ];
     let mut wanted: BTreeMap<String, String> = commands.iter().flat_map(settings).collect();
+    wanted.insert("MILLRACE_JOBS_PARALLEL".into(), "2".into());
     wanted.insert("MILLRACE_SERVER_URL".into(), "http://127.0.0.1:6566".into());
     for (name, default) in compose::variables(compose::COMPOSE) {
         let known = wanted.entry(name.clone()).or_insert_with(|| default.clone());

@@ -46,6 +46,8 @@ fn view_entry(definitions: &Definitions, view: &View) -> Json {
         "name": view.name,
         "version": view.version,
         "entity": definitions.entities[view.entity].name,
+        "query": view.batch.as_ref().map(|batch| batch.query.as_str()),
+        "schedule": view.batch.as_ref().and_then(|batch| batch.schedule.as_ref()).map(ToString::to_string),
         "from": view.from.iter().map(|index| definitions.events[*index].name.as_str()).collect::<Json>(),
         "store": store_name(view.store),
         "ttl": view.ttl.map(format_duration),
@@ -120,6 +122,7 @@ pub fn aggregation(aggregation: Aggregation) -> (&'static str, Option<u32>) {
 pub fn input_text(definitions: &Definitions, source: &InputSource) -> String {
     match source {
         InputSource::Property(segments) => format!("properties.{}", segments.join(".")),
+        InputSource::Column(name) => name.clone(),
         InputSource::Key(entity) => {
             definitions.entities[*entity].key.first().map_or_else(String::new, |(field, _)| field.clone())
         }

@@ -9,6 +9,7 @@ mod plan;
 mod shared;
 mod warehouse;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant as Clock};
 
@@ -16,13 +17,13 @@ use millrace_common::clock::now_ms;
 use millrace_common::stores::features::FeatureStore;
 use millrace_common::stores::profiles::{Profile, ProfileStore};
 use millrace_core::assemble::{FeatureValue, Status};
-use millrace_core::definitions::Store;
+use millrace_core::definitions::{Store, View};
 use millrace_core::key::KeyText;
 use parking_lot::RwLock;
 
 use crate::config::{Budgets, OnDemandConfig};
 use breaker::Breaker;
-use merge::{Finished, Instant, failed, from_finished, from_slots};
+use merge::{Finished, Instant, failed, from_batch_document, from_batch_slot, from_finished, from_slots};
 use on_demand::{Computed, OnDemand};
 use shared::{HashReads, Share};
 
@@ -67,6 +68,8 @@ pub struct Repository {
     budgets: Budgets,
     redis_breaker: Breaker,
     mongodb_breaker: Breaker,
+    /// The last completed run of each batch view, by `view@version`.
+    completed_runs: RwLock<HashMap<String, u32>>,
 }
 
 /// What one store knows: for each of its views in the plan, for each key, the wanted values.
@@ -105,7 +108,19 @@ impl Repository {
             budgets,
             redis_breaker: Breaker::new(),
             mongodb_breaker: Breaker::new(),
+            completed_runs: RwLock::default(),
         }
+    }
+
+    /// From now on, what older runs of these batch views wrote does not count.
+    pub fn set_completed_runs(&self, runs: HashMap<String, u32>) {
+        *self.completed_runs.write() = runs;
+    }
+
+    /// The run from which on the values of a batch view count; none of a view that is no such.
+    fn completed_run(&self, view: &View) -> Option<u32> {
+        view.batch.as_ref()?;
+        Some(self.completed_runs.read().get(&view.id()).copied().unwrap_or(0))
     }
 
     /// Begins to use the feature state.
@@ -163,10 +178,16 @@ impl Repository {
         let of_request = |(number, request): (usize, &Request)| {
             let of_view = |(place, part): (usize, &ViewPlan)| {
                 let view = request.plan.view(part);
+                let completed = self.completed_run(view);
                 let one = |key| {
                     let (hash, fields) = reads.slots(number, key, (place, part));
                     let stored = found.get(hash).and_then(|stored| stored.get(fields)).unwrap_or_default();
-                    from_slots(view, &part.wanted, stored, request.at(now))
+                    match completed {
+                        Some(completed) => {
+                            from_batch_slot(view, &part.wanted, stored, completed, request.at(now))
+                        }
+                        None => from_slots(view, &part.wanted, stored, request.at(now)),
+                    }
                 };
                 (0..request.keys.len()).map(one).collect()
             };
@@ -194,12 +215,15 @@ impl Repository {
         let mut of_request = |(request, shares): (&Request, Vec<Share>)| {
             let of_view = |(part, (read, start)): (&ViewPlan, Share)| {
                 let view = request.plan.view(part);
-                let wanted = part.wanted.features();
-                let one = |profile: &mut Option<Profile>| {
-                    let finished = profile.take().map(|profile| {
-                        Finished { newest: profile.newest, values: profile.values }.only(&reads[read].features, wanted)
-                    });
-                    from_finished(view, wanted, finished, request.at(now))
+                let (completed, wanted, at) = (self.completed_run(view), part.wanted.features(), request.at(now));
+                let finished = |newest, values| Finished { newest, values }.only(&reads[read].features, wanted);
+                let one = |profile: &mut Option<Profile>| match (profile.take(), completed) {
+                    (Some(Profile { newest, run: Some(run), values }), Some(completed)) => {
+                        from_batch_document(view, wanted, finished(newest, values), run, completed, at)
+                    }
+                    (profile, _) => {
+                        from_finished(view, wanted, profile.map(|found| finished(found.newest, found.values)), at)
+                    }
                 };
                 found[read][start..][..request.keys.len()].iter_mut().map(one).collect()
             };

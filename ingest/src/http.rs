@@ -17,6 +17,9 @@ use crate::body;
 use crate::error::RequestError;
 use crate::state::{Ready, Shared};
 
+/// The longest header that is looked at: an idempotency key and an index make an event id.
+const MAX_HEADER_BYTES: usize = 200;
+
 /// The routes that take events.
 pub fn routes(shared: Arc<Shared>) -> Router {
     Router::new().route("/v1/events", post(events)).route("/event", post(flat_event)).with_state(shared)
@@ -38,11 +41,12 @@ async fn take(shared: &Shared, headers: &HeaderMap, body: Body, flat: bool) -> R
     let _permit = shared.permits.try_acquire().map_err(|_| RequestError::Busy)?;
     let body = body::read(body, shared.max_body, shared.body_timeout).await?;
     let text = std::str::from_utf8(&body).map_err(|error| RequestError::Unparsable(format!("not UTF-8: {error}")))?;
-    let content_type = header_text(headers, header::CONTENT_TYPE.as_str()).unwrap_or_default();
+    let content_type = header_text(headers, header::CONTENT_TYPE.as_str())?.unwrap_or_default();
     let ndjson = content_type.contains("ndjson") || content_type.contains("jsonl");
     let context = RequestContext {
-        idempotency_key: header_text(headers, "idempotency-key").map(str::to_owned),
-        traceparent: header_text(headers, "traceparent").map(str::to_owned),
+        idempotency_key: header_text(headers, "idempotency-key")?.map(str::to_owned),
+        // A trace that cannot be read is nobody's reason to lose an event.
+        traceparent: header_text(headers, "traceparent").ok().flatten().map(str::to_owned),
         flat,
     };
     let ready = shared.ready()?;
@@ -131,6 +135,13 @@ fn answer(form: Form, admitted: Admitted) -> Result<Response, RequestError> {
     Ok((status, Json(body)).into_response())
 }
 
-fn header_text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
-    headers.get(name).and_then(|value| value.to_str().ok()).filter(|text| !text.is_empty())
+/// A header's text, none where it is empty or not there.
+fn header_text<'h>(headers: &'h HeaderMap, name: &str) -> Result<Option<&'h str>, RequestError> {
+    let Some(value) = headers.get(name).filter(|value| !value.is_empty()) else { return Ok(None) };
+    match value.to_str() {
+        Ok(text) if text.len() <= MAX_HEADER_BYTES => Ok(Some(text)),
+        _ => {
+            Err(RequestError::Unparsable(format!("the header `{name}` is not 1 to {MAX_HEADER_BYTES} bytes of ASCII")))
+        }
+    }
 }

@@ -177,8 +177,9 @@ impl ClickHouseSink {
         }
     }
 
-    /// Goes on with a block of which ClickHouse refused a row: both halves go by themselves, down to the row at fault.
-    /// Before anything, some other row of the batch must have gone in.
+    /// Goes on with a block of which ClickHouse refused a row. Rows whose properties we cannot read ourselves are left
+    /// out; then both halves go by themselves, down to the row at fault: but some other row of the batch must have gone
+    /// in before.
     async fn divide<F: Fence>(
         &mut self,
         layout: &Layout,
@@ -188,6 +189,20 @@ impl ClickHouseSink {
         fence: &F,
     ) -> Result<Vec<DeadLetter>, SinkError> {
         let events = block.events;
+        let mut dead: Vec<DeadLetter> = Vec::new();
+        for (position, event) in events {
+            dead.extend(unreadable(event).map(|reason| self.refused(*position, event, reason)));
+        }
+        if !dead.is_empty() {
+            let readable = |(position, _): &&(Position, Event)| dead.iter().all(|letter| letter.position != *position);
+            let rest: Vec<(Position, Event)> = events.iter().filter(readable).cloned().collect();
+            if !rest.is_empty() {
+                let rows = self.rows(layout, &rest);
+                let rest = Block { events: &rest, ..block };
+                dead.extend(Box::pin(self.send_or_halve(layout, rest, rows, attempt, fence)).await?);
+            }
+            return Ok(dead);
+        }
         let (before, behind) = match events {
             [] => return Ok(Vec::new()),
             [(position, event)] if self.taken || self.alone => {
@@ -201,7 +216,6 @@ impl ClickHouseSink {
             },
         };
         let pieces = [before, behind].into_iter().filter(|piece| !piece.is_empty()).map(|piece| block.piece(piece));
-        let mut dead = Vec::new();
         for piece in pieces {
             let rows = self.rows(layout, piece.events);
             dead.extend(Box::pin(self.send_or_halve(layout, piece, rows, attempt, fence)).await?);
@@ -388,6 +402,15 @@ impl Sink for ClickHouseSink {
         // Kept until the cursor has moved: an advance whose answer is lost commits the same batch again.
         self.progress = Some(Progress { done: batch.upto, ..progress });
         Ok(dead)
+    }
+}
+
+/// Why an event that was written past ingest has no properties that anybody could read.
+fn unreadable(event: &Event) -> Option<String> {
+    match millrace_core::json::parse(&event.properties, "properties") {
+        Ok(value) if value.is_object() => None,
+        Ok(_) => Some("properties: expected an object".to_owned()),
+        Err(error) => Some(format!("{}: {}", error.path, error.message)),
     }
 }
 

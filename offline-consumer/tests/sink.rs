@@ -305,6 +305,25 @@ async fn a_row_without_neighbours_is_left_out_when_its_values_are_refused() {
     world.holds_exactly(0).await;
 }
 
+/// Written past ingest, in a row: no neighbour goes in before them, and they hold nobody up.
+#[tokio::test]
+async fn rows_that_nobody_can_read_need_no_neighbour_to_be_left_out() {
+    let world = World::new("unreadable").await;
+    let mut batch = world.batch(0, 4);
+    for ((_, event), text) in batch.events.iter_mut().zip(["{\"n\":", "no json", "[1]", "{\"n\":1,\"n\":{}}"]) {
+        event.properties = text.to_owned();
+    }
+    let mut sink = world.sink().await;
+    let dead = commit(&mut sink, &batch, &world.cursor).await;
+    assert_eq!(dead.iter().map(|letter| letter.position).collect::<Vec<_>>(), [1, 2, 3, 4].map(position));
+    assert!(dead[0].reason.contains("properties"), "{}", dead[0].reason);
+    world.cursor.advance(&batch);
+    let mut batch = world.batch(4, 10);
+    batch.events[2].1.properties = "{".to_owned();
+    assert_eq!(commit(&mut sink, &batch, &world.cursor).await.len(), 1);
+    world.holds_exactly(5).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_server_neither_loses_nor_doubles_rows() {
     let dir = tempfile::tempdir().unwrap();

@@ -24,6 +24,7 @@ const BLOCK: Duration = Duration::from_secs(1);
 
 /// One sink's place in one partition: everything that a new owner rebuilds.
 pub(super) struct Place {
+    log: Log,
     reader: Reader,
     judge: Judge,
     definitions: Arc<Definitions>,
@@ -75,6 +76,7 @@ impl Place {
         }
         let definitions = cache.get(version).await?;
         Ok(Self {
+            log: log.clone(),
             reader,
             judge,
             definitions,
@@ -150,9 +152,14 @@ impl Place {
                 Fate::Counts(event) => batch.events.push((position, event)),
                 Fate::Duplicate => duplicates += 1,
                 Fate::Dead { reason, event_id, raw } => batch.dead.push(self.dead(position, reason, event_id, raw)),
-                Fate::Control(control) => {
+                Fate::Control(control) if is_in_force(&self.log, self.partition, position, control).await? => {
                     self.change(position, control).await?;
                     break;
+                }
+                Fate::Control(Control { version, engine }) => {
+                    let reason = "a control entry that `apply` did not write".to_owned();
+                    let raw = format!("control definitions version {version} engine {engine}");
+                    batch.dead.push(self.dead(position, reason, None, raw));
                 }
             }
         }
@@ -200,6 +207,13 @@ fn patience(linger: Duration, age_of_first: Duration, since_short: Option<Durati
     let young = linger.saturating_sub(age_of_first);
     let crowded = since_short.map_or(Duration::ZERO, |since| linger.saturating_sub(since));
     young.max(crowded)
+}
+
+/// Whether the table beside the log says so too. `apply` writes both in one step; anybody could write the entry.
+async fn is_in_force(log: &Log, partition: Partition, position: Position, control: Control) -> Result<bool, StepError> {
+    let rows = registry::in_force(log, partition).await?;
+    let Control { version, engine } = control;
+    Ok(rows.iter().any(|row| row.position == position && row.version == version && row.engine == engine))
 }
 
 /// The entries within H before and at `position`, oldest first, at most as many as are remembered.

@@ -1,5 +1,6 @@
 //! From the YAML as written to the compiled model. Every mistake is collected, with the line where it stands.
 
+mod batch;
 mod service;
 mod view;
 mod window;
@@ -13,6 +14,8 @@ use super::route::route;
 use super::source::{DefinitionsSource, EventSource, File};
 use crate::key::KeyType;
 use crate::schema::Schema;
+
+pub use batch::EVENT_TIME;
 
 /// The most values that `last_n` keeps.
 const MAX_LAST_N: u32 = 1_000;

@@ -6,6 +6,7 @@ use crate::key::{InvalidKey, KeyText, KeyType};
 use crate::schema::Schema;
 
 use super::route::{PropertyPath, Route};
+use super::schedule::Schedule;
 use super::{DefinitionsSource, ValueType};
 
 /// Everything that is in force under one version.
@@ -73,6 +74,8 @@ pub enum Slots {
     Known,
     /// One per partition.
     All,
+    /// One, which the runs of its query write.
+    Batch,
 }
 
 /// Features of one entity that are absorbed, stored and versioned together.
@@ -84,11 +87,11 @@ pub struct View {
     pub version: u32,
     /// Index of the entity it describes.
     pub entity: usize,
-    /// Indices of the event types it absorbs.
+    /// Indices of the event types it absorbs; a batch view has none.
     pub from: Vec<usize>,
     /// Where its values live.
     pub store: Store,
-    /// Age of the newest event, in ms, after which values answer `OUTSIDE_MAX_AGE`.
+    /// Age of the newest event, or of a batch view's run, in ms, after which values answer `OUTSIDE_MAX_AGE`.
     pub ttl: Option<i64>,
     /// Which slots can exist.
     pub slots: Slots,
@@ -98,8 +101,19 @@ pub struct View {
     pub windows: Vec<WindowSpec>,
     /// Its features, in declared order, windows spelled out.
     pub features: Vec<Feature>,
+    /// How it is computed, if not from the stream.
+    pub batch: Option<BatchQuery>,
     /// For people.
     pub description: String,
+}
+
+/// How a batch view is computed: a query over the warehouse, run as of some instant.
+#[derive(Debug, PartialEq)]
+pub struct BatchQuery {
+    /// One SELECT. It returns the entity's key, each feature, and perhaps `event_time`, by name.
+    pub query: String,
+    /// When it is run; none: when somebody runs it.
+    pub schedule: Option<Schedule>,
 }
 
 /// One window of a view and the features over it.
@@ -181,6 +195,8 @@ pub enum InputSource {
     Key(usize),
     /// A path below `properties`.
     Property(Vec<String>),
+    /// A column of a batch view's query.
+    Column(String),
 }
 
 /// A named list of features that a model reads.

@@ -76,7 +76,20 @@ const ROW_CODES: [u32; 26] = [
     676, // CANNOT_PARSE_IPV6
 ];
 
+/// Errors of a server that is busy, starting or told to stop: the same query may go through later. Of the codes above
+/// those that a query cannot cause by what it says; 241 (memory) it can, so trying again has an end.
+const BUSY_CODES: [u32; 14] = [3, 159, 202, 203, 209, 210, 236, 241, 242, 285, 319, 425, 735, 999];
+
 impl ClickHouseError {
+    /// Whether the same query may be answered later: certainly not refused, or by a server that is in trouble itself.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Away(_) | Self::Late(_) => true,
+            Self::Refused { code, .. } => BUSY_CODES.contains(code),
+            _ => false,
+        }
+    }
+
     /// What it means for rows that were sent.
     pub fn fault(&self) -> Fault {
         match self {
