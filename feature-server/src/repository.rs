@@ -183,9 +183,7 @@ impl Repository {
                     let (hash, fields) = reads.slots(number, key, (place, part));
                     let stored = found.get(hash).and_then(|stored| stored.get(fields)).unwrap_or_default();
                     match completed {
-                        Some(completed) => {
-                            from_batch_slot(view, &part.wanted, stored, completed, request.at(now))
-                        }
+                        Some(completed) => from_batch_slot(view, &part.wanted, stored, completed, request.at(now)),
                         None => from_slots(view, &part.wanted, stored, request.at(now)),
                     }
                 };

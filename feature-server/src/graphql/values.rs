@@ -145,8 +145,9 @@ impl FeatureValue<'_> {
     }
 
     /// The batch job that wrote it; null for a streamed or computed value.
-    async fn job_id(&self) -> Option<&str> {
-        None
+    async fn job_id(&self) -> Option<String> {
+        let view = &self.plan.definitions.views[self.view()];
+        self.value.run.map(|run| view.job_id(run))
     }
 
     /// Why it could not be had.
