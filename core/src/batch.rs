@@ -49,7 +49,7 @@ impl Run {
 
     /// Its name for people: `view@version-number`.
     pub fn job_id(self, view: &View) -> String {
-        format!("{}-{}", view.id(), self.number)
+        view.job_id(self.number)
     }
 }
 

@@ -58,6 +58,14 @@ pub struct Limits {
     /// The most requests in hand at once; beyond it the answer is 503, so that memory stays bounded.
     #[arg(long, env = "MILLRACE_SERVE_MAX_REQUESTS", default_value_t = 2_000)]
     pub max_requests: usize,
+
+    /// Fields inside each other in one GraphQL query.
+    #[arg(long, env = "MILLRACE_SERVE_MAX_DEPTH", default_value_t = 10)]
+    pub max_depth: usize,
+
+    /// Fields in one GraphQL query, fragments spelled out; tools that look at the schema select some 300.
+    #[arg(long, env = "MILLRACE_SERVE_MAX_SELECTED", default_value_t = 1_000)]
+    pub max_selected: usize,
 }
 
 /// How long a store may take before its features come back without it.

@@ -15,6 +15,8 @@ pub struct Doors {
     pub flat: Door,
     /// `POST /v1/vectors/{entity}`.
     pub vectors: Door,
+    /// `/graphql` and `/query`.
+    pub graphql: Door,
 }
 
 /// How long its reads take and how its requests end.
@@ -33,6 +35,7 @@ impl Doors {
             features_post: Door::new("features_post"),
             flat: Door::new("flat"),
             vectors: Door::new("vectors"),
+            graphql: Door::new("graphql"),
         }
     }
 }

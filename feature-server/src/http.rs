@@ -2,12 +2,14 @@
 //! and what is true of it, is the repository's.
 
 mod answer;
-mod ask;
 mod body;
 mod flat;
 mod json;
 mod read;
 mod vectors;
+
+pub(crate) use body::json as json_body;
+pub(crate) use json::rfc3339;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -31,6 +33,7 @@ pub fn routes(shared: Arc<Shared>) -> Router {
         .route("/api/v1/features/{entity}/{key}", get(flat::one))
         .route("/v1/vectors/{entity}", post(vectors::many))
         .route("/v1/catalog", get(catalog))
+        .merge(crate::graphql::routes(shared.clone()))
         .method_not_allowed_fallback(|| async {
             RequestError::Route(StatusCode::METHOD_NOT_ALLOWED, "this route does not take this method".to_owned())
         })
@@ -66,7 +69,7 @@ fn ended(door: &Door, result: Result<Response, RequestError>) -> Response {
 }
 
 /// An answer that was written; values that came from JSON go back into it.
-fn written(json: Result<Vec<u8>, serde_json::Error>) -> Result<Response, RequestError> {
+pub(crate) fn written(json: Result<Vec<u8>, serde_json::Error>) -> Result<Response, RequestError> {
     json.map(|bytes| json_bytes(bytes.into())).map_err(|error| RequestError::Unavailable(error.to_string()))
 }
 

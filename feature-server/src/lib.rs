@@ -1,11 +1,14 @@
 //! Serves merged feature vectors. `repository` is the one layer that reads the stores; each door (REST here, others
 //! beside it) turns its request into a repository request and the answer into its own form. Writes nothing.
 
+mod ask;
 mod catalog;
 mod config;
 mod doors;
 mod error;
+mod graphql;
 mod http;
+mod names;
 pub mod repository;
 mod state;
 

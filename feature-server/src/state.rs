@@ -79,6 +79,11 @@ impl Shared {
         })
     }
 
+    /// When an answer must be there.
+    pub fn deadline(&self) -> Duration {
+        self.budgets.deadline
+    }
+
     /// What is served now, or why nothing is.
     pub fn serving(&self) -> Result<Arc<Serving>, RequestError> {
         let serving = self.serving.read().clone();

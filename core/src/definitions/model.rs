@@ -269,6 +269,11 @@ impl View {
         format!("{}@{}", self.name, self.version)
     }
 
+    /// `name@version-run`, the name of a run of a batch view.
+    pub fn job_id(&self, run: u32) -> String {
+        format!("{}-{run}", self.id())
+    }
+
     /// `view:feature`, with `@version` only where it is not 1: the name of a value in answers.
     pub fn reference(&self, feature: usize) -> String {
         let name = self.features.get(feature).map_or("", |f| f.name.as_str());

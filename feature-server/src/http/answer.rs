@@ -63,7 +63,7 @@ impl Results<'_> {
             json.name("view").plain(&view.name);
             json.name("version").value(&view.version)?;
             if let Some(run) = value.run {
-                json.name("job_id").plain(&format!("{}-{run}", view.id()));
+                json.name("job_id").plain(&view.job_id(run));
             }
             match &value.reason {
                 Some(reason) => json.name("reason").value(reason),

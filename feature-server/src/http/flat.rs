@@ -12,9 +12,9 @@ use millrace_core::key::KeyText;
 use serde::Deserialize;
 
 use super::answer::values;
-use super::ask::{self, Selection};
 use super::json::JsonWriter;
 use super::{ended, read, written};
+use crate::ask::{self, Selection};
 use crate::error::RequestError;
 use crate::repository::{EntityRow, Plan, Request};
 use crate::state::Shared;
@@ -49,8 +49,8 @@ async fn read_one(
         return Err(RequestError::NotFound(entity.name.clone()));
     };
     let known = row.values.iter().any(|value| value.event_time.is_some());
-    match answer.away {
-        Some((_, reason)) if !known => Err(RequestError::Unavailable(reason)),
+    match answer.away.first() {
+        Some((_, reason)) if !known => Err(RequestError::Unavailable(reason.clone())),
         _ if row.is_unknown() => Err(RequestError::NotFound(entity.name.clone())),
         _ => written(flat(entity, key, &request.plan, row)),
     }

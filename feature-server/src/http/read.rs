@@ -11,8 +11,8 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 
 use super::answer::Results;
-use super::ask::{self, Selection};
 use super::{body, ended, read, written};
+use crate::ask::{self, Selection};
 use crate::error::RequestError;
 use crate::repository::Request;
 use crate::state::Shared;

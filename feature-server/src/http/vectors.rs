@@ -11,9 +11,9 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 
 use super::answer::values;
-use super::ask::{self, Selection};
 use super::json::JsonWriter;
 use super::{body, ended, read, written};
+use crate::ask::{self, Selection};
 use crate::error::RequestError;
 use crate::repository::{Answer, Plan, Request};
 use crate::state::Shared;
@@ -47,7 +47,7 @@ async fn read_many(shared: &Shared, uri: &Uri, body: Body) -> Result<Response, R
     })?;
     let request = Request { plan, keys, as_of: None, deadline: None };
     let answer = read(shared, &shared.doors.vectors, &request).await?;
-    match &answer.away {
+    match answer.away.first() {
         Some((_, reason)) => Err(RequestError::Unavailable(reason.clone())),
         None => written(vectors(&request.plan, &answer)),
     }

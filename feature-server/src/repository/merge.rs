@@ -33,6 +33,22 @@ impl Instant {
     }
 }
 
+impl Finished {
+    /// Of values that stand for `features`, those of the wanted ones.
+    pub fn only(mut self, features: &[usize], wanted: &[usize]) -> Self {
+        if features == wanted {
+            return self;
+        }
+        let mut take = |index: &usize| {
+            let place = features.iter().position(|feature| feature == index);
+            let value = place.and_then(|place| self.values.get_mut(place));
+            value.map_or_else(|| Err("the store left this out".to_owned()), |value| std::mem::replace(value, Ok(None)))
+        };
+        let values = wanted.iter().map(&mut take).collect();
+        Self { newest: self.newest, values }
+    }
+}
+
 /// Values of the wanted features from a view's slots as stored; `none` where there is no slot.
 pub fn from_slots(view: &View, wanted: &Wanted, stored: &[Option<Vec<u8>>], at: Instant) -> Vec<FeatureValue> {
     let slots = stored.iter().flatten().map(|bytes| EncodedSlot::open(view, bytes)).collect::<Result<Vec<_>, _>>();

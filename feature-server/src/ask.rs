@@ -14,7 +14,7 @@ use crate::state::{Serving, Shared};
 
 /// Which features a request names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Selection<'a> {
+pub(crate) enum Selection<'a> {
     /// All of a service's version: `fraud@2`.
     Service(&'a str),
     /// These: `a:b,c:d`.
@@ -27,7 +27,7 @@ pub(super) enum Selection<'a> {
 
 impl<'a> Selection<'a> {
     /// At most one of the two.
-    pub(super) fn of(service: Option<&'a str>, features: Option<&'a str>) -> Result<Self, RequestError> {
+    pub(crate) fn of(service: Option<&'a str>, features: Option<&'a str>) -> Result<Self, RequestError> {
         match (service, features) {
             (Some(_), Some(_)) => Err(RequestError::invalid("service", "name `service` or `features`, not both")),
             (Some(service), None) => Ok(Self::Service(service)),
@@ -48,7 +48,7 @@ impl<'a> Selection<'a> {
 }
 
 /// The entity and the key at the end of a path. The key is taken undecoded: what its percent signs mean is its to say.
-pub(super) fn entity_and_key<'d>(
+pub(crate) fn entity_and_key<'d>(
     definitions: &'d Definitions,
     uri: &Uri,
 ) -> Result<(usize, &'d Entity, KeyText), RequestError> {
@@ -60,7 +60,7 @@ pub(super) fn entity_and_key<'d>(
 }
 
 /// The entity of that name.
-pub(super) fn entity<'d>(definitions: &'d Definitions, name: &str) -> Result<(usize, &'d Entity), RequestError> {
+pub(crate) fn entity<'d>(definitions: &'d Definitions, name: &str) -> Result<(usize, &'d Entity), RequestError> {
     definitions.entity(name).ok_or_else(|| {
         let known = list(definitions.entities.iter().map(|entity| entity.name.as_str()));
         RequestError::unknown("entity", format!("no entity `{name}`; there is {known}"))
@@ -89,7 +89,7 @@ fn bad_key(entity: &Entity, field: &str, error: &InvalidKey) -> RequestError {
 }
 
 /// A list of keys, within the limit.
-pub(super) fn json_keys(
+pub(crate) fn json_keys(
     shared: &Shared,
     entity: &Entity,
     field: &str,
@@ -104,7 +104,7 @@ pub(super) fn json_keys(
 }
 
 /// The plan of a selection, compiled when it is first asked for.
-pub(super) fn plan(
+pub(crate) fn plan(
     shared: &Shared,
     serving: &Serving,
     entity: usize,
@@ -115,10 +115,21 @@ pub(super) fn plan(
         return Ok(plan);
     }
     let features = resolve(shared.limits.max_features, &serving.definitions, entity, selection)?;
-    let plan = Plan::new(serving.definitions.clone(), &serving.names, serving.partitions, entity, &features);
+    Ok(compile(serving, text, entity, &features))
+}
+
+/// The plan of features that are resolved already.
+pub(crate) fn plan_of(serving: &Serving, entity: usize, features: &[(usize, usize)]) -> Arc<Plan> {
+    let mut text = format!("{entity} i");
+    features.iter().for_each(|(view, feature)| text.push_str(&format!(" {view}:{feature}")));
+    serving.plans.get(&text).unwrap_or_else(|| compile(serving, text, entity, features))
+}
+
+fn compile(serving: &Serving, text: String, entity: usize, features: &[(usize, usize)]) -> Arc<Plan> {
+    let plan = Plan::new(serving.definitions.clone(), &serving.names, serving.partitions, entity, features);
     let plan = Arc::new(plan);
     serving.plans.insert(text, plan.clone());
-    Ok(plan)
+    plan
 }
 
 fn resolve(
@@ -212,7 +223,7 @@ fn unknown_feature(definitions: &Definitions, entity: usize, reference: &str) ->
 }
 
 /// An instant: RFC 3339 or epoch milliseconds.
-pub(super) fn instant(text: &str) -> Result<i64, RequestError> {
+pub(crate) fn instant(text: &str) -> Result<i64, RequestError> {
     // In a query string a `+` stands for a space.
     let text = text.replace(' ', "+");
     let ms = text
@@ -223,7 +234,7 @@ pub(super) fn instant(text: &str) -> Result<i64, RequestError> {
 }
 
 /// The same in a body, where milliseconds are a number.
-pub(super) fn json_instant(value: &Json) -> Result<i64, RequestError> {
+pub(crate) fn json_instant(value: &Json) -> Result<i64, RequestError> {
     match value {
         Json::Number(number) => instant(&number.to_string()),
         Json::String(text) => instant(text),
