@@ -22,6 +22,10 @@ pub struct Config {
     #[command(flatten)]
     pub budgets: Budgets,
 
+    /// Values that are served again.
+    #[command(flatten)]
+    pub cache: CacheConfig,
+
     /// Views that ClickHouse computes at read.
     #[command(flatten)]
     pub on_demand: OnDemandConfig,
@@ -98,18 +102,27 @@ pub struct Budgets {
     pub mongodb_connections: u32,
 }
 
-/// How values that ClickHouse computes at read are kept.
+/// Values of MongoDB and ClickHouse that are served again without asking the store. Those of Redis never are.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Cache")]
+pub struct CacheConfig {
+    /// How long a value is served again where its view has no `cache` of its own; never longer than the view's `ttl`.
+    #[arg(long = "cache-ttl", env = "MILLRACE_SERVE_CACHE_TTL", default_value = "60s", value_parser = parse_duration)]
+    pub ttl: Duration,
+
+    /// How long at most it is served again that a key is not known: new entities shall be seen soon.
+    #[arg(long = "cache-absent-ttl", env = "MILLRACE_SERVE_CACHE_ABSENT_TTL", default_value = "5s", value_parser = parse_duration)]
+    pub absent_ttl: Duration,
+
+    /// Bytes of values that are kept, roughly.
+    #[arg(long = "cache-bytes", env = "MILLRACE_SERVE_CACHE_BYTES", default_value_t = 64 * 1024 * 1024)]
+    pub bytes: u64,
+}
+
+/// Values that ClickHouse computes at read.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "On demand")]
 pub struct OnDemandConfig {
-    /// How long a computed value is served again; never longer than the view's own `ttl`.
-    #[arg(long, env = "MILLRACE_SERVE_CACHE_TTL", default_value = "30s", value_parser = parse_duration)]
-    pub cache_ttl: Duration,
-
-    /// Bytes of computed values that are kept, roughly.
-    #[arg(long, env = "MILLRACE_SERVE_CACHE_BYTES", default_value_t = 64 * 1024 * 1024)]
-    pub cache_bytes: u64,
-
     /// Queries that run at once; a request that needs another one gets its features with status ERROR.
     #[arg(long, env = "MILLRACE_SERVE_MAX_QUERIES", default_value_t = 8)]
     pub max_queries: usize,

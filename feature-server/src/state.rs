@@ -69,7 +69,7 @@ impl Shared {
         let profiles = ProfileStore::connect(&stores.mongodb_url, &stores.namespace, pool, budgets.mongodb).await?;
         let warehouse = Warehouse::new(&stores.clickhouse_url, &stores.namespace, config.on_demand.query_timeout)?;
         Ok(Self {
-            repository: Repository::new(profiles, warehouse, budgets.clone(), config.on_demand.clone()),
+            repository: Repository::new(profiles, warehouse, budgets.clone(), config.cache.clone(), &config.on_demand),
             limits: config.limits.clone(),
             permits: Semaphore::new(config.limits.max_requests),
             doors: Doors::new(),

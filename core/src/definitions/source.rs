@@ -97,6 +97,7 @@ pub(super) struct ViewSource {
     pub schedule: Option<Spanned<ScheduleSource>>,
     pub store: Option<String>,
     pub ttl: Option<String>,
+    pub cache: Option<String>,
     pub lateness: Option<String>,
     #[serde(default)]
     pub description: String,

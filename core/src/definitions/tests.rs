@@ -77,6 +77,23 @@ fn names_that_the_warehouse_has_taken_are_refused() {
     assert!(message.contains("key field `stream_ms` is a reserved name"), "{message}");
 }
 
+#[test]
+fn values_are_served_again_as_long_as_their_view_says_but_never_those_in_redis() {
+    let cache = |fields: &str| {
+        let yaml =
+            "entities: { user: { key: user_id, type: int64 } }\nevents: { click: { partition_by: user } }\nviews:\n";
+        let view =
+            format!("  - {{ name: v, entity: user, {fields}, from: [click], features: [{{ name: n, agg: count }}] }}");
+        compile(&format!("{yaml}{view}")).map(|definitions| definitions.views[0].cache)
+    };
+    assert_eq!(cache("store: mongodb"), Ok(None));
+    for (store, text, expected) in [("mongodb", "90s", 90_000), ("clickhouse", "5m", 300_000), ("mongodb", "0s", 0)] {
+        assert_eq!(cache(&format!("store: {store}, cache: {text}")), Ok(Some(expected)));
+    }
+    assert!(cache("cache: 60s").unwrap_err().contains("line 4: `cache` belongs to mongodb and clickhouse views"));
+    assert!(cache("store: mongodb, cache: never").unwrap_err().contains("line 4: cache `never` is no duration"));
+}
+
 const BATCH: &str = r#"
 entities:
   household: { key: household_id, type: int64 }

@@ -28,8 +28,24 @@ impl Breaker {
         Self { state: Mutex::default() }
     }
 
+    /// Asks the store within `budget`, unless it is known to be away.
+    pub async fn ask<T>(
+        &self,
+        budget: Duration,
+        reading: impl Future<Output = Result<T, String>>,
+    ) -> Result<T, String> {
+        self.admit(Instant::now()).map_err(|reason| format!("known to be away: {reason}"))?;
+        let answer = tokio::time::timeout(budget, reading).await;
+        let answer = answer.unwrap_or_else(|_| Err(format!("no answer within {budget:?}")));
+        match &answer {
+            Ok(_) => self.succeeded(),
+            Err(reason) => self.failed(reason),
+        }
+        answer
+    }
+
     /// Whether to ask the store at `now`; if not, why.
-    pub fn admit(&self, now: Instant) -> Result<(), String> {
+    fn admit(&self, now: Instant) -> Result<(), String> {
         let mut state = self.state.lock();
         if state.failures < FAILURES || state.tried.is_none_or(|tried| now - tried >= RETRY_EVERY) {
             state.tried = Some(now);
@@ -39,7 +55,7 @@ impl Breaker {
     }
 
     /// It answered.
-    pub fn succeeded(&self) {
+    fn succeeded(&self) {
         let mut state = self.state.lock();
         if state.failures > 0 {
             *state = State::default();
@@ -47,7 +63,7 @@ impl Breaker {
     }
 
     /// It did not.
-    pub fn failed(&self, reason: &str) {
+    fn failed(&self, reason: &str) {
         let mut state = self.state.lock();
         state.failures = state.failures.saturating_add(1);
         reason.clone_into(&mut state.reason);

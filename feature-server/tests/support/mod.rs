@@ -2,6 +2,8 @@
 //! own; and hands that write what the consumers would have written.
 #![allow(dead_code, clippy::unwrap_used, reason = "each test binary uses its own part, and a test may panic")]
 
+pub mod tap;
+
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -211,6 +213,14 @@ impl World {
         let writer = partition_of(household, PARTITIONS).0;
         let slot = self.slot("profile", writer, &[(clock::now_ms(), vec![Some(Scalar::Text(income.into()))])]);
         self.put("profile", household, writer, &slot).await;
+    }
+
+    /// Puts wire-taps before MongoDB and ClickHouse, for servers that come.
+    pub async fn tapped(&mut self) -> [tap::Tap; 2] {
+        let taps = [tap::Tap::before(&self.urls.mongodb).await, tap::Tap::before(&self.urls.clickhouse).await];
+        self.urls.mongodb = format!("mongodb://{}/?directConnection=true", taps[0].address);
+        self.urls.clickhouse = format!("http://{}", taps[1].address);
+        taps
     }
 
     /// A server over these stores, with more arguments; it need not be ready.

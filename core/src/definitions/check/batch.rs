@@ -62,6 +62,7 @@ impl Checker {
             from: Vec::new(),
             store,
             ttl: Some(ttl),
+            cache: self.cache(line, source, store),
             slots: Slots::Batch,
             inputs: Vec::new(),
             windows: vec![WindowSpec { window: Window::Lifetime, features: Vec::new() }],

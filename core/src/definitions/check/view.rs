@@ -66,6 +66,7 @@ impl Checker {
             from,
             store,
             ttl: source.ttl.as_ref().and_then(|text| self.duration(line, "ttl", text)),
+            cache: self.cache(line, source, store),
             slots: if known { Slots::Known } else { Slots::All },
             inputs: Vec::new(),
             windows: Vec::new(),
@@ -81,6 +82,16 @@ impl Checker {
             self.feature(feature, lateness, &mut view, entities);
         }
         Some(view)
+    }
+
+    /// How long values may be served again. Those in Redis never are: they are kept there to be fresh.
+    pub(super) fn cache(&mut self, line: u64, source: &ViewSource, store: Store) -> Option<i64> {
+        let text = source.cache.as_deref()?;
+        if store == Store::Redis {
+            self.error(line, "`cache` belongs to mongodb and clickhouse views; what is in redis is read every time");
+            return None;
+        }
+        if ["0s", "0ms"].contains(&text) { Some(0) } else { self.duration(line, "cache", text) }
     }
 
     fn feature(
