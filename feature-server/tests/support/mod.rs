@@ -69,7 +69,7 @@ views:
     features:
       - { name: lines, agg: count }
 services:
-  basket: { v1: ["spend:total_1h"], v2: ["spend:total_1h", "spend:largest_1m", "profile:income"] }
+  basket: { v1: ["spend:total_1h"], v2: ["spend:total_1h", "spend:largest_1m", "profile:income"], v3: ["profile:income", "spend:total_1h"] }
 "#;
 
 /// Where a server finds its stores; a test replaces what it wants away.
