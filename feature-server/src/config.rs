@@ -63,6 +63,10 @@ pub struct Limits {
     #[arg(long, env = "MILLRACE_SERVE_MAX_REQUESTS", default_value_t = 2_000)]
     pub max_requests: usize,
 
+    /// Searches for entities in hand at once: they may go through all documents of a view.
+    #[arg(long, env = "MILLRACE_SERVE_MAX_SEARCHES", default_value_t = 4)]
+    pub max_searches: usize,
+
     /// Fields inside each other in one GraphQL query.
     #[arg(long, env = "MILLRACE_SERVE_MAX_DEPTH", default_value_t = 10)]
     pub max_depth: usize,
@@ -91,6 +95,10 @@ pub struct Budgets {
     /// The whole answer: no store's budget reaches beyond it.
     #[arg(long, env = "MILLRACE_SERVE_DEADLINE", default_value = "250ms", value_parser = parse_duration)]
     pub deadline: Duration,
+
+    /// A search for entities: people and jobs ask for it, not models.
+    #[arg(long = "search-budget", env = "MILLRACE_SERVE_SEARCH_BUDGET", default_value = "2s", value_parser = parse_duration)]
+    pub search: Duration,
 
     /// Connections to the feature state. Requests share them and their pipelines: the fewer, the more requests go out
     /// and come back in one call of the kernel; with two, a large answer does not hold up all others.

@@ -15,6 +15,8 @@ pub struct Doors {
     pub flat: Door,
     /// `POST /v1/vectors/{entity}`.
     pub vectors: Door,
+    /// `GET /v1/entities`.
+    pub entities: Door,
     /// `/graphql` and `/query`.
     pub graphql: Door,
 }
@@ -35,6 +37,7 @@ impl Doors {
             features_post: Door::new("features_post"),
             flat: Door::new("flat"),
             vectors: Door::new("vectors"),
+            entities: Door::new("entities"),
             graphql: Door::new("graphql"),
         }
     }

@@ -6,6 +6,7 @@ mod catalog;
 mod config;
 mod doors;
 mod error;
+mod filter;
 mod graphql;
 mod http;
 mod names;

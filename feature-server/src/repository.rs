@@ -8,6 +8,7 @@ mod cached;
 mod merge;
 mod plan;
 mod profiles;
+mod search;
 mod shared;
 mod warehouse;
 
@@ -34,6 +35,7 @@ use profiles::Profiles;
 use shared::{HashReads, Share, ViewRead};
 
 pub use plan::{Plan, ViewPlan};
+pub use search::{Page, Search};
 pub use warehouse::Warehouse;
 
 /// What a door asks for.

@@ -40,6 +40,8 @@ pub struct Shared {
     pub limits: Limits,
     /// Requests in hand.
     pub permits: Semaphore,
+    /// Searches in hand.
+    pub searches: Semaphore,
     /// What is counted.
     pub doors: Doors,
     budgets: Budgets,
@@ -72,6 +74,7 @@ impl Shared {
             repository: Repository::new(profiles, warehouse, budgets.clone(), config.cache.clone(), &config.on_demand),
             limits: config.limits.clone(),
             permits: Semaphore::new(config.limits.max_requests),
+            searches: Semaphore::new(config.limits.max_searches),
             doors: Doors::new(),
             budgets,
             serving: RwLock::new(None),
@@ -82,6 +85,11 @@ impl Shared {
     /// When an answer must be there.
     pub fn deadline(&self) -> Duration {
         self.budgets.deadline
+    }
+
+    /// How long a search may take.
+    pub fn search_budget(&self) -> Duration {
+        self.budgets.search
     }
 
     /// What is served now, or why nothing is.

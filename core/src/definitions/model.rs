@@ -143,6 +143,8 @@ pub struct Feature {
     pub window: usize,
     /// What a reader gets where there is no value.
     pub default: Option<serde_json::Value>,
+    /// Whether entities are found by it quickly.
+    pub index: bool,
     /// For people.
     pub description: String,
 }

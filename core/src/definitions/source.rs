@@ -125,6 +125,8 @@ pub(super) struct FeatureSource {
     pub windows: Option<Vec<WindowSource>>,
     pub default: Option<serde_json::Value>,
     #[serde(default)]
+    pub index: bool,
+    #[serde(default)]
     pub description: String,
 }
 

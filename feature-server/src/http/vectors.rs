@@ -64,7 +64,9 @@ fn vectors(plan: &Plan, answer: &Answer, metadata: bool) -> Result<Vec<u8>, serd
                 if row.is_unknown() {
                     return json.value(&());
                 }
-                json.object(|json| if metadata { described(json, plan, row) } else { values(json, &plan.flat_names, row) })
+                json.object(
+                    |json| if metadata { described(json, plan, row) } else { values(json, &plan.flat_names, row) },
+                )
             })
         })
     })?;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use millrace_common::stores::profiles::{Profile, ProfileError, ProfileStore};
+use millrace_common::stores::profiles::{Profile, ProfileError, ProfileStore, Search};
 use millrace_core::key::KeyText;
 
 use super::breaker::Breaker;
@@ -26,6 +26,11 @@ impl Profiles {
     pub async fn ping(&self) -> Result<(), ProfileError> {
         self.store.ping().await
     }
+
+    /// Finds entities. A search that is slow says nothing of reads by key.
+    pub async fn search(&self, search: &Search<'_>) -> Result<Vec<(String, Option<Profile>)>, String> {
+        self.store.search(search).await.map_err(|error| error.to_string())
+    }
 }
 
 impl Source for Profiles {
@@ -36,7 +41,12 @@ impl Source for Profiles {
             found.map_err(|error| error.to_string())
         };
         let found = self.breaker.ask(self.budget, reading).await?;
-        let finished = |Profile { newest, run, values }| Finished { newest, run, values };
-        Ok(found.into_iter().map(|profile| profile.map(finished)).collect())
+        Ok(found.into_iter().map(|profile| profile.map(Finished::from)).collect())
+    }
+}
+
+impl From<Profile> for Finished {
+    fn from(Profile { newest, run, values }: Profile) -> Self {
+        Self { newest, run, values }
     }
 }

@@ -17,7 +17,7 @@ use millrace_common::stores::profiles::{ProfilePut, ProfileStore};
 use millrace_common::{clock, telemetry};
 use millrace_core::aggregate::Stamp;
 use millrace_core::codec;
-use millrace_core::definitions::{Definitions, DefinitionsSource, Store};
+use millrace_core::definitions::{Definitions, DefinitionsSource, Store, View};
 use millrace_core::event::{Event, EventId};
 use millrace_core::key::KeyText;
 use millrace_core::partition::{Partition, partition_of};
@@ -172,7 +172,11 @@ impl World {
 
     /// A slot of `view` after these (feature time, inputs), as partition `writer` would have folded it.
     pub fn slot(&self, view: &str, writer: u16, events: &[(i64, Vec<Option<Scalar<'_>>>)]) -> Slot {
-        let view = self.definitions.view(view, None).unwrap().1;
+        self.slot_of(self.definitions.view(view, None).unwrap().1, writer, events)
+    }
+
+    /// The same of any version.
+    pub fn slot_of(&self, view: &View, writer: u16, events: &[(i64, Vec<Option<Scalar<'_>>>)]) -> Slot {
         let mut slot = Slot::empty(view);
         for (seq, (time, inputs)) in events.iter().enumerate() {
             let position = Position::new(u64::try_from(clock::now_ms()).unwrap(), seq as u64 + 1);
@@ -184,7 +188,11 @@ impl World {
 
     /// Writes a slot where its view's store keeps it.
     pub async fn put(&self, view: &str, key: &str, writer: u16, slot: &Slot) {
-        let view = self.definitions.view(view, None).unwrap().1;
+        self.put_view(self.definitions.view(view, None).unwrap().1, key, writer, slot).await;
+    }
+
+    /// The same of any version.
+    pub async fn put_view(&self, view: &View, key: &str, writer: u16, slot: &Slot) {
         let text = KeyText::from_canonical(key);
         if view.store == Store::MongoDb {
             let store = ProfileStore::connect(&self.urls.mongodb, &self.namespace, 1, Duration::from_secs(10));

@@ -116,6 +116,7 @@ impl Checker {
         };
         let Some(value_type) = self.value_type(line, aggregation, input.as_ref().map(|(_, t)| t)) else { return };
         let input = input.map(|wanted| index_of(&mut view.inputs, wanted));
+        self.index(line, source, view.store, &value_type);
         for (window, suffix) in self.windows(line, source, lateness, view) {
             let name = format!("{}{suffix}", source.name);
             if view.features.iter().any(|other| other.name == name) {
@@ -136,8 +137,19 @@ impl Checker {
                 value_type: value_type.clone(),
                 window: index,
                 default: source.default.clone(),
+                index: source.index,
                 description: source.description.clone(),
             });
+        }
+    }
+
+    /// Entities are found by plain values in MongoDB.
+    pub(super) fn index(&mut self, line: u64, source: &FeatureSource, store: Store, kind: &ValueType) {
+        if source.index && store != Store::MongoDb {
+            self.error(line, "`index` belongs to mongodb views, whose entities can be found by their values");
+        }
+        if source.index && !kind.is_scalar() {
+            self.error(line, format!("no entity is found by a {kind}; take `index` away"));
         }
     }
 
