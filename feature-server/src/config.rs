@@ -14,6 +14,10 @@ pub struct Config {
     #[arg(long, env = "MILLRACE_SERVE_LISTEN", default_value = "127.0.0.1:6566")]
     pub listen: SocketAddr,
 
+    /// Where features are served over gRPC. Loopback unless told otherwise.
+    #[arg(long, env = "MILLRACE_SERVE_GRPC_LISTEN", default_value = "127.0.0.1:50051")]
+    pub grpc_listen: SocketAddr,
+
     /// What one request may ask for.
     #[command(flatten)]
     pub limits: Limits,
@@ -51,13 +55,21 @@ pub struct Limits {
     #[arg(long, env = "MILLRACE_SERVE_MAX_VALUES", default_value_t = 100_000)]
     pub max_values: usize,
 
-    /// The largest request body in bytes; a thousand keys of 256 bytes fit in.
+    /// The largest request body, or gRPC message, in bytes; a thousand keys of 256 bytes fit in.
     #[arg(long, env = "MILLRACE_SERVE_MAX_BODY", default_value_t = 1024 * 1024)]
     pub max_body: usize,
 
     /// The most requests in hand at once; beyond it the answer is 503, so that memory stays bounded.
     #[arg(long, env = "MILLRACE_SERVE_MAX_REQUESTS", default_value_t = 2_000)]
     pub max_requests: usize,
+
+    /// gRPC streams at once; each holds its keys in memory, some hundred bytes each.
+    #[arg(long, env = "MILLRACE_SERVE_MAX_STREAMS", default_value_t = 4)]
+    pub max_streams: usize,
+
+    /// The largest request of a gRPC stream in bytes; some millions of keys fit in.
+    #[arg(long, env = "MILLRACE_SERVE_MAX_STREAM_BODY", default_value_t = 64 * 1024 * 1024)]
+    pub max_stream_body: usize,
 }
 
 /// How long a store may take before its features come back without it.

@@ -35,7 +35,7 @@ pub struct Request {
     pub keys: Vec<KeyText>,
     /// At which instant, epoch ms; none: now.
     pub as_of: Option<i64>,
-    /// When the answer must be there; none: as configured.
+    /// How soon the answer must be there; none: as configured, and never later than that.
     pub deadline: Option<Duration>,
 }
 
@@ -117,11 +117,11 @@ impl Repository {
     pub async fn read(&self, request: &Request) -> Answer {
         let plan = &*request.plan;
         let at = Instant { as_of: request.as_of, now: now_ms() };
-        let deadline = request.deadline.unwrap_or(self.budgets.deadline);
+        let budget = |store| self.budget(store, request.deadline);
         let (redis, mongodb, clickhouse) = tokio::join!(
-            self.read_redis(plan, &request.keys, at, self.budgets.redis.min(deadline)),
-            self.read_mongodb(plan, &request.keys, at, self.budgets.mongodb.min(deadline)),
-            self.read_clickhouse(plan, &request.keys, at, self.budgets.clickhouse.min(deadline)),
+            self.read_redis(plan, &request.keys, at, budget(self.budgets.redis)),
+            self.read_mongodb(plan, &request.keys, at, budget(self.budgets.mongodb)),
+            self.read_clickhouse(plan, &request.keys, at, budget(self.budgets.clickhouse)),
         );
         let mut rows = Rows::new(plan, request.keys.len());
         let mut away = None;
@@ -138,8 +138,15 @@ impl Repository {
         Answer { rows, as_of: at.of(newest), away }
     }
 
+    /// A store's own time, or what is left of the reader's if that is less.
+    fn budget(&self, store: Duration, deadline: Option<Duration>) -> Budget {
+        let own = store.min(self.budgets.deadline);
+        let time = deadline.map_or(own, |deadline| own.min(deadline));
+        Budget { time, cut: time < own }
+    }
+
     /// One round trip, whatever the number of keys and views.
-    async fn read_redis(&self, plan: &Plan, keys: &[KeyText], at: Instant, budget: Duration) -> (Part, Option<String>) {
+    async fn read_redis(&self, plan: &Plan, keys: &[KeyText], at: Instant, budget: Budget) -> (Part, Option<String>) {
         if plan.redis.is_empty() {
             return (Vec::new(), None);
         }
@@ -164,13 +171,7 @@ impl Repository {
         }
     }
 
-    async fn read_mongodb(
-        &self,
-        plan: &Plan,
-        keys: &[KeyText],
-        at: Instant,
-        budget: Duration,
-    ) -> (Part, Option<String>) {
+    async fn read_mongodb(&self, plan: &Plan, keys: &[KeyText], at: Instant, budget: Budget) -> (Part, Option<String>) {
         if plan.mongodb.is_empty() {
             return (Vec::new(), None);
         }
@@ -201,13 +202,13 @@ impl Repository {
         plan: &Plan,
         keys: &[KeyText],
         at: Instant,
-        budget: Duration,
+        budget: Budget,
     ) -> (Part, Option<String>) {
         if plan.clickhouse.is_empty() {
             return (Vec::new(), None);
         }
         let views = plan.clickhouse.iter();
-        let views = views.map(|part| self.on_demand.get(&plan.definitions, part.view, keys, at, budget));
+        let views = views.map(|part| self.on_demand.get(&plan.definitions, part.view, keys, at, budget.time));
         let found = futures::future::join_all(views).await;
         let mut away = None;
         let mut of_view = |(part, computed): (&ViewPlan, Vec<Computed>)| {
@@ -259,16 +260,27 @@ fn from_computed(
     }
 }
 
+/// How long a store may take.
+#[derive(Clone, Copy)]
+struct Budget {
+    time: Duration,
+    /// Whether that is less than the store should need: then it is not the store's fault to be late.
+    cut: bool,
+}
+
 /// Asks a store within its budget, unless it is known to be away.
 async fn ask<T>(
     breaker: &Breaker,
     store: &'static str,
-    budget: Duration,
+    budget: Budget,
     reading: impl Future<Output = Result<T, String>>,
 ) -> Result<T, String> {
     breaker.admit(Clock::now()).map_err(|reason| format!("{store} is away: {reason}"))?;
-    let answer = tokio::time::timeout(budget, reading).await;
-    let answer = answer.unwrap_or_else(|_| Err(format!("no answer within {budget:?}")));
+    let late = || format!("no answer within {:?}", budget.time);
+    let answer = match tokio::time::timeout(budget.time, reading).await {
+        Err(_) if budget.cut => return Err(format!("{store}: {}", late())),
+        answer => answer.unwrap_or_else(|_| Err(late())),
+    };
     match answer {
         Ok(found) => {
             breaker.succeeded();

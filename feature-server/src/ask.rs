@@ -14,7 +14,7 @@ use crate::state::{Serving, Shared};
 
 /// Which features a request names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Selection<'a> {
+pub(crate) enum Selection<'a> {
     /// All of a service's version: `fraud@2`.
     Service(&'a str),
     /// These: `a:b,c:d`.
@@ -27,7 +27,7 @@ pub(super) enum Selection<'a> {
 
 impl<'a> Selection<'a> {
     /// At most one of the two.
-    pub(super) fn of(service: Option<&'a str>, features: Option<&'a str>) -> Result<Self, RequestError> {
+    pub(crate) fn of(service: Option<&'a str>, features: Option<&'a str>) -> Result<Self, RequestError> {
         match (service, features) {
             (Some(_), Some(_)) => Err(RequestError::invalid("service", "name `service` or `features`, not both")),
             (Some(service), None) => Ok(Self::Service(service)),
@@ -48,7 +48,7 @@ impl<'a> Selection<'a> {
 }
 
 /// The entity and the key at the end of a path. The key is taken undecoded: what its percent signs mean is its to say.
-pub(super) fn entity_and_key<'d>(
+pub(crate) fn entity_and_key<'d>(
     definitions: &'d Definitions,
     uri: &Uri,
 ) -> Result<(usize, &'d Entity, KeyText), RequestError> {
@@ -60,7 +60,7 @@ pub(super) fn entity_and_key<'d>(
 }
 
 /// The entity of that name.
-pub(super) fn entity<'d>(definitions: &'d Definitions, name: &str) -> Result<(usize, &'d Entity), RequestError> {
+pub(crate) fn entity<'d>(definitions: &'d Definitions, name: &str) -> Result<(usize, &'d Entity), RequestError> {
     definitions.entity(name).ok_or_else(|| {
         let known = list(definitions.entities.iter().map(|entity| entity.name.as_str()));
         RequestError::unknown("entity", format!("no entity `{name}`; there is {known}"))
@@ -89,22 +89,48 @@ fn bad_key(entity: &Entity, field: &str, error: &InvalidKey) -> RequestError {
 }
 
 /// A list of keys, within the limit.
-pub(super) fn json_keys(
+pub(crate) fn json_keys(
     shared: &Shared,
     entity: &Entity,
     field: &str,
     values: &[Json],
 ) -> Result<Vec<KeyText>, RequestError> {
-    let most = shared.limits.max_keys;
-    if values.len() > most {
-        return Err(RequestError::invalid(field, format!("{} keys in one request; the most is {most}", values.len())));
+    let (got, most) = (values.len(), shared.limits.max_keys);
+    if got > most {
+        return Err(too_many_keys(field, got, most));
     }
     let key = |(index, value)| json_key(entity, || format!("{field}[{index}]"), value);
     values.iter().enumerate().map(key).collect()
 }
 
+/// The same of texts: an integer in decimal, a text literally, a composite's canonical text.
+pub(crate) fn text_keys(
+    entity: &Entity,
+    field: &str,
+    texts: Vec<String>,
+    most: usize,
+) -> Result<Vec<KeyText>, RequestError> {
+    if texts.is_empty() {
+        return Err(RequestError::invalid(field, "expected at least one key"));
+    }
+    if texts.len() > most {
+        return Err(too_many_keys(field, texts.len(), most));
+    }
+    let key = |(index, text)| json_key(entity, || format!("{field}[{index}]"), &Json::String(text));
+    texts.into_iter().enumerate().map(key).collect()
+}
+
+/// One such text.
+pub(crate) fn text_key(entity: &Entity, field: &str, text: String) -> Result<KeyText, RequestError> {
+    json_key(entity, || field.to_owned(), &Json::String(text))
+}
+
+fn too_many_keys(field: &str, got: usize, most: usize) -> RequestError {
+    RequestError::invalid(field, format!("{got} keys in one request; the most is {most}"))
+}
+
 /// The plan of a selection, compiled when it is first asked for.
-pub(super) fn plan(
+pub(crate) fn plan(
     shared: &Shared,
     serving: &Serving,
     entity: usize,
@@ -170,8 +196,9 @@ fn features(
 ) -> Result<Vec<(usize, usize)>, RequestError> {
     let mut found = Vec::new();
     for reference in references.split(',').map(str::trim) {
-        let (view, feature) =
-            definitions.feature(reference).ok_or_else(|| unknown_feature(definitions, entity, reference))?;
+        let (view, feature) = definitions
+            .feature(reference)
+            .ok_or_else(|| unknown_feature(definitions, Some(entity), "features", reference))?;
         let theirs = definitions.views[view].entity;
         if theirs != entity {
             let (theirs, ours) = (&definitions.entities[theirs].name, &definitions.entities[entity].name);
@@ -180,16 +207,24 @@ fn features(
         }
         found.push((view, feature));
         if found.len() > most {
-            let error = format!("more than {most} features in one request");
-            return Err(RequestError::invalid("features", error));
+            return Err(too_many_features("features", most));
         }
     }
     Ok(found)
 }
 
-/// Which part of a reference names nothing, and what it could name.
-fn unknown_feature(definitions: &Definitions, entity: usize, reference: &str) -> RequestError {
-    let unknown = |error: String| RequestError::unknown("features", error);
+pub(crate) fn too_many_features(field: &str, most: usize) -> RequestError {
+    RequestError::invalid(field, format!("more than {most} features in one request"))
+}
+
+/// Which part of a reference names nothing, and what it could name; of one entity, or of any.
+pub(crate) fn unknown_feature(
+    definitions: &Definitions,
+    entity: Option<usize>,
+    field: &str,
+    reference: &str,
+) -> RequestError {
+    let unknown = |error: String| RequestError::unknown(field, error);
     let Some((view, feature)) = reference.split_once(':') else {
         return unknown(format!("`{reference}` is no feature; write `view:feature` or `view@2:feature`"));
     };
@@ -203,16 +238,16 @@ fn unknown_feature(definitions: &Definitions, entity: usize, reference: &str) ->
             unknown(format!("no feature `{feature}` in view `{view}`; there is {known}"))
         }
         None => {
-            let views = definitions.views.iter().filter(|view| view.entity == entity);
+            let views = definitions.views.iter().filter(|view| entity.is_none_or(|entity| view.entity == entity));
             let known = list(views.map(|view| view.id()));
-            let entity = &definitions.entities[entity].name;
-            unknown(format!("no view `{view}` of {entity}; there is {known}"))
+            let of = entity.map_or_else(String::new, |entity| format!(" of {}", definitions.entities[entity].name));
+            unknown(format!("no view `{view}`{of}; there is {known}"))
         }
     }
 }
 
 /// An instant: RFC 3339 or epoch milliseconds.
-pub(super) fn instant(text: &str) -> Result<i64, RequestError> {
+pub(crate) fn instant(text: &str) -> Result<i64, RequestError> {
     // In a query string a `+` stands for a space.
     let text = text.replace(' ', "+");
     let ms = text
@@ -223,7 +258,7 @@ pub(super) fn instant(text: &str) -> Result<i64, RequestError> {
 }
 
 /// The same in a body, where milliseconds are a number.
-pub(super) fn json_instant(value: &Json) -> Result<i64, RequestError> {
+pub(crate) fn json_instant(value: &Json) -> Result<i64, RequestError> {
     match value {
         Json::Number(number) => instant(&number.to_string()),
         Json::String(text) => instant(text),
@@ -231,7 +266,8 @@ pub(super) fn json_instant(value: &Json) -> Result<i64, RequestError> {
     }
 }
 
-fn list(names: impl IntoIterator<Item = impl AsRef<str>>) -> String {
+/// Names for people.
+pub(crate) fn list(names: impl IntoIterator<Item = impl AsRef<str>>) -> String {
     let names: Vec<String> = names.into_iter().map(|name| name.as_ref().to_owned()).collect();
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
