@@ -24,7 +24,7 @@ use crate::config::{Bare, BareArgs};
 /// As many as ingest has.
 const FORWARDER_CONNECTIONS: usize = 4;
 /// As many as the feature server has.
-const READER_CONNECTIONS: usize = 8;
+const READER_CONNECTIONS: usize = 2;
 /// Partitions of the log whose state is read.
 const PARTITIONS: u16 = 8;
 

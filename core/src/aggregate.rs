@@ -14,6 +14,9 @@ use crate::scalar::{Scalar, int_json};
 /// Distinct values are counted exactly up to this many; beyond, the answer is an error, never a guess.
 pub const MAX_DISTINCT: usize = 65_536;
 
+/// The first room of a set that is put together at read.
+const ROOM: usize = 56;
+
 /// Where an entry stands among all others: the order of `first`, `last` and `last_n`, and its ties.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Stamp<'a> {
@@ -247,11 +250,24 @@ impl Distinct {
     }
 
     /// Takes an integer in.
+    #[inline]
     pub(crate) fn insert_int(&mut self, value: i64) {
         if let Self::Ints(values) = self {
             values.insert(value);
+            if values.len() > MAX_DISTINCT {
+                *self = Self::TooMany;
+            }
         }
-        self.bound();
+    }
+
+    /// Makes room for the integers of a first tile, and for some of others, so that a set does not grow tile by tile.
+    pub(crate) fn make_room(&mut self, first: usize) {
+        if let Self::Ints(values) = self
+            && values.capacity() == 0
+            && first > 0
+        {
+            values.reserve(first.max(ROOM));
+        }
     }
 
     fn merge(&mut self, other: &Self) {

@@ -92,8 +92,9 @@ pub struct Budgets {
     #[arg(long, env = "MILLRACE_SERVE_DEADLINE", default_value = "250ms", value_parser = parse_duration)]
     pub deadline: Duration,
 
-    /// Connections to the feature state. Requests share them and their pipelines, so a few carry everything.
-    #[arg(long, env = "MILLRACE_SERVE_REDIS_CONNECTIONS", default_value_t = 8)]
+    /// Connections to the feature state. Requests share them and their pipelines: the fewer, the more requests go out
+    /// and come back in one call of the kernel; with two, a large answer does not hold up all others.
+    #[arg(long, env = "MILLRACE_SERVE_REDIS_CONNECTIONS", default_value_t = 2)]
     pub redis_connections: usize,
 
     /// Connections to MongoDB, each of which carries one request at a time.

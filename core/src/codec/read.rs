@@ -32,6 +32,7 @@ impl<'a> Reader<'a> {
         DecodeError::Invalid { what, at: self.at.saturating_sub(1) }
     }
 
+    #[inline]
     pub(super) fn byte(&mut self) -> Result<u8, DecodeError> {
         let byte = *self.bytes.get(self.at).ok_or(DecodeError::Truncated(self.at))?;
         self.at += 1;
@@ -51,6 +52,7 @@ impl<'a> Reader<'a> {
         self.skip(length)
     }
 
+    #[inline]
     pub(super) fn slice(&mut self, length: usize) -> Result<&'a [u8], DecodeError> {
         let end = self.at.checked_add(length).ok_or(DecodeError::Truncated(self.at))?;
         let slice = self.bytes.get(self.at..end).ok_or(DecodeError::Truncated(self.bytes.len()))?;
@@ -64,34 +66,38 @@ impl<'a> Reader<'a> {
         Ok(fixed)
     }
 
-    pub(super) fn unsigned(&mut self) -> Result<u128, DecodeError> {
-        match self.short() {
-            Some(value) => Ok(u128::from(value)),
-            None => self.long(),
-        }
-    }
-
     pub(super) fn signed(&mut self) -> Result<i128, DecodeError> {
-        let value = self.unsigned()?;
+        if let Some(value) = self.short() {
+            return Ok(i128::from(unzigzag(value)));
+        }
+        let value = self.long()?;
         Ok((value >> 1).cast_signed() ^ -((value & 1).cast_signed()))
     }
 
     pub(super) fn signed64(&mut self) -> Result<i64, DecodeError> {
         if let Some(value) = self.short() {
-            return Ok((value >> 1).cast_signed() ^ -((value & 1).cast_signed()));
+            return Ok(unzigzag(value));
         }
         let value = self.signed()?;
         value.try_into().map_err(|_| self.invalid("64-bit number"))
     }
 
     pub(super) fn unsigned64(&mut self) -> Result<u64, DecodeError> {
-        let value = self.unsigned()?;
+        if let Some(value) = self.short() {
+            return Ok(value);
+        }
+        let value = self.long()?;
         value.try_into().map_err(|_| self.invalid("64-bit number"))
     }
 
     /// A number of at most 63 bits, if one stands here, as nearly always.
     #[inline]
     fn short(&mut self) -> Option<u64> {
+        let first = *self.bytes.get(self.at)?;
+        if first < 0x80 {
+            self.at += 1;
+            return Some(u64::from(first));
+        }
         let mut value = 0;
         for (index, byte) in self.bytes.get(self.at..)?.iter().take(9).enumerate() {
             value |= u64::from(byte & 0x7f) << (7 * index);
@@ -120,6 +126,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Steps over that many numbers, eight bytes at a time: each ends with the only byte whose high bit is clear.
+    #[inline]
     pub(super) fn skip_numbers(&mut self, mut count: usize) -> Result<(), DecodeError> {
         const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
         while count >= 8
@@ -139,9 +146,9 @@ impl<'a> Reader<'a> {
     }
 
     /// A count of things that take at least a byte each, so that it can be trusted with an allocation.
+    #[inline]
     pub(super) fn length(&mut self) -> Result<usize, DecodeError> {
-        let length = self.unsigned()?;
-        usize::try_from(length)
+        usize::try_from(self.unsigned64()?)
             .ok()
             .filter(|length| *length <= self.bytes.len() - self.at)
             .ok_or_else(|| self.invalid("length"))
@@ -159,4 +166,9 @@ impl<'a> Reader<'a> {
             left => Err(DecodeError::Trailing(left)),
         }
     }
+}
+
+#[inline]
+fn unzigzag(value: u64) -> i64 {
+    (value >> 1).cast_signed() ^ -((value & 1).cast_signed())
 }

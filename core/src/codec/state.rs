@@ -139,6 +139,7 @@ pub(super) fn fold_state(
         (Some(DISTINCT_INTS), State::Distinct(distinct)) => {
             reader.byte()?;
             let length = reader.length()?;
+            distinct.make_room(length);
             read_ints(reader, length, |value| distinct.insert_int(value))
         }
         (_, into) => {
