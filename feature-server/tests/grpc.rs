@@ -239,10 +239,6 @@ fn counted(metrics: &str, name: &str) -> u64 {
     line.and_then(|value| value.trim().parse().ok()).unwrap_or(0)
 }
 
-async fn migrate(world: &World) {
-    millrace_common::stores::clickhouse::migrate(&world.urls.clickhouse, &world.namespace).await.unwrap();
-}
-
 #[tokio::test]
 async fn a_store_that_is_away_costs_typed_calls_its_values_and_realtime_ones_all() {
     let mut world = World::new("grpc_away").await;

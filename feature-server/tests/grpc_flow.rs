@@ -1,4 +1,5 @@
-//! Flow control of `StreamFeatures`, in a process of its own: it looks at counters that all servers of a process share.
+//! `StreamFeatures` with a reader that does not read, in a process of its own: these tests look at counters that all
+//! servers of a process share.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod support;
@@ -25,6 +26,22 @@ async fn parts(server: &Server) -> u64 {
     line.and_then(|value| value.trim().parse().ok()).unwrap_or(0)
 }
 
+/// Waits until what the buffers between both sides take is read; nothing more is for as long as nobody takes it.
+async fn until_stalled(server: &Server) -> u64 {
+    let stalled = async {
+        let mut last = parts(server).await;
+        loop {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            let now = parts(server).await;
+            if now == last {
+                return now;
+            }
+            last = now;
+        }
+    };
+    tokio::time::timeout(LIMIT, stalled).await.unwrap()
+}
+
 #[tokio::test]
 async fn a_reader_that_stops_holds_the_stores_back_and_one_that_leaves_frees_its_place() {
     let world = World::new("grpc_flow").await;
@@ -35,19 +52,7 @@ async fn a_reader_that_stops_holds_the_stores_back_and_one_that_leaves_frees_its
     let mut first = client.stream_features(keys(1_000_000)).await.unwrap().into_inner();
     first.message().await.unwrap().unwrap();
 
-    // What the buffers between both sides take is read; then nothing more for as long as nobody takes it.
-    let still = async {
-        let mut last = parts(&server).await;
-        loop {
-            tokio::time::sleep(Duration::from_millis(300)).await;
-            let now = parts(&server).await;
-            if now == last {
-                return now;
-            }
-            last = now;
-        }
-    };
-    let read = tokio::time::timeout(LIMIT, still).await.unwrap();
+    let read = until_stalled(&server).await;
     assert!((1..1_000).contains(&read), "{read} of 2000 parts were read for a reader that took one");
 
     let busy = client.stream_features(keys(10)).await.unwrap_err();
@@ -62,4 +67,28 @@ async fn a_reader_that_stops_holds_the_stores_back_and_one_that_leaves_frees_its
     let cancelled = r#"millrace_read_requests_total{door="grpc_stream",outcome="cancelled"} "#;
     server.until("/metrics", |_, metrics| metrics.contains(&format!("{cancelled}1"))).await;
     assert!(parts(&server).await < 1_000, "the work stopped with its client");
+}
+
+#[tokio::test]
+async fn a_stream_that_takes_longer_than_the_grace_period_is_told_so() {
+    let world = World::new("grpc_stall").await;
+    clickhouse::migrate(&world.urls.clickhouse, &world.namespace).await.unwrap();
+    let mut server = world.serve(&["--grace", "1s"]).await;
+    server.until_ready().await;
+    let mut rows = server.features().stream_features(keys(1_000_000)).await.unwrap().into_inner();
+    rows.message().await.unwrap().unwrap();
+    until_stalled(&server).await;
+    server.stop();
+    // Nobody reads, so the stream cannot end within the grace period, and the process does not wait for it.
+    let ended = tokio::time::timeout(LIMIT, server.ended()).await.unwrap();
+    assert!(ended.unwrap_err().to_string().contains("did not finish within 1 s"));
+    let told = async {
+        loop {
+            if let Err(status) = rows.message().await {
+                return status;
+            }
+        }
+    };
+    let told = tokio::time::timeout(LIMIT, told).await.unwrap();
+    assert_eq!(told.code(), Code::Unavailable, "{told}");
 }

@@ -75,7 +75,12 @@ pub(super) async fn answered<T>(
 /// A panic costs its own call, not all calls of its connection.
 pub(super) async fn guarded<T>(work: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
     let result = AssertUnwindSafe(work).catch_unwind().await;
-    result.unwrap_or_else(|_| Err(Status::internal("the server failed; its log says why")))
+    result.unwrap_or_else(|_| Err(failed()))
+}
+
+/// A defect of ours.
+pub(super) fn failed() -> Status {
+    Status::internal("the server failed; its log says why")
 }
 
 /// How a call with this code ended.

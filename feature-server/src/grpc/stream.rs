@@ -1,20 +1,20 @@
-//! `StreamFeatures`: rows of millions of keys, some hundred at a time. Nothing runs beside the stream: parts are read
-//! when the connection takes more, so that HTTP/2's flow control reaches the stores, and a client that goes away takes
-//! the work with it.
+//! `StreamFeatures`: rows of millions of keys, some hundred at a time. A part is only begun when the connection takes
+//! one, so HTTP/2's flow control reaches the stores; a client that goes away takes the work with it.
 
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
-use futures::StreamExt;
 use futures::stream::{self, BoxStream};
+use futures::{FutureExt, StreamExt};
 use millrace_core::key::KeyText;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tonic::Status;
 
-use super::call::{Deadline, guarded, outcome};
+use super::call::{self, Deadline, outcome};
 use super::{rows, value};
 use crate::doors::{Call, Outcome};
 use crate::error::RequestError;
@@ -82,9 +82,11 @@ impl Rows {
             let part: Vec<KeyText> = keys.by_ref().take(of_part).collect();
             (!part.is_empty()).then_some(part)
         });
+        // A task of its own: a part in hand is read to its end, and gives its permit back, though nobody takes it yet.
         let read = move |(number, keys)| {
             let rows = rows.clone();
-            async move { guarded(rows.part(number == 0, keys)).await }
+            let part = tokio::spawn(async move { rows.part(number == 0, keys).await });
+            AbortOnDropHandle::new(part).map(|part| part.unwrap_or_else(|_| Err(call::failed())))
         };
         let parts = stream::iter(parts.enumerate()).map(read).buffered(AHEAD).boxed();
         stream::unfold((parts, call), counted).boxed()
