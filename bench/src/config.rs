@@ -57,6 +57,8 @@ pub enum Measure {
     Servable,
     /// Bytes per entity, entry and row.
     Memory,
+    /// Keys/s of a batch view's run.
+    Materialize,
 }
 
 /// A peer.
@@ -109,6 +111,8 @@ pub struct Scale {
     pub bodies: usize,
     /// Entries of the log that is drained, and of the state that is served.
     pub entries: usize,
+    /// Keys that a batch view's run writes.
+    pub keys: u64,
     /// The groups that are drained.
     pub groups: Vec<Group>,
 }
@@ -130,6 +134,7 @@ impl Scale {
             measured: seconds(10.0, 1.0),
             bodies: if quick { 10_000 } else { 50_000 },
             entries: if quick { 50_000 } else { 1_000_000 },
+            keys: if quick { 50_000 } else { 1_000_000 },
             groups,
         }
     }

@@ -48,6 +48,9 @@ async fn measure_all(line: &Line, scale: &Scale, what: Measure, report: &mut Rep
     if wanted(Measure::Drain) {
         measure::drain::run(line, scale, report).await?;
     }
+    if wanted(Measure::Materialize) {
+        measure::materialize::run(line, scale, report).await?;
+    }
     if wanted(Measure::Memory) || wanted(Measure::Serve) || wanted(Measure::Servable) {
         let filled = measure::memory::fill(line, scale, report).await?;
         if wanted(Measure::Serve) {

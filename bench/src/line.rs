@@ -159,6 +159,18 @@ impl Installation<'_> {
         self.log.meta().partitions
     }
 
+    /// Puts other definitions in force.
+    pub fn apply(&self, yaml: &str) -> anyhow::Result<()> {
+        let file = self.line.dir.path().join(format!("{}.yaml", self.namespace));
+        std::fs::write(&file, yaml)?;
+        millrace(&self.options, &["apply", &file.to_string_lossy()])
+    }
+
+    /// The `millrace` command on this installation.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        millrace_command(&self.options, arguments)
+    }
+
     /// Starts a service; it may not be ready yet.
     pub fn start(&self, kind: ServiceKind) -> anyhow::Result<Service> {
         Ok(Service::start(kind, &format!("{}-{}", self.namespace, kind.name()), &self.options)?)
@@ -272,13 +284,17 @@ pub fn address(url: &str) -> anyhow::Result<SocketAddr> {
 }
 
 fn millrace(options: &ServiceOptions, arguments: &[&str]) -> anyhow::Result<()> {
-    let mut command = Command::new(options.bin.join("millrace"));
-    command.args(arguments).envs(options.env.iter().map(|(name, value)| (name, value)));
-    let output = command.output().context("failed to run millrace")?;
+    let output = millrace_command(options, arguments).output().context("failed to run millrace")?;
     if !output.status.success() {
         bail!("millrace {arguments:?} failed: {}", String::from_utf8_lossy(&output.stderr));
     }
     Ok(())
+}
+
+fn millrace_command(options: &ServiceOptions, arguments: &[&str]) -> Command {
+    let mut command = Command::new(options.bin.join("millrace"));
+    command.args(arguments).envs(options.env.iter().map(|(name, value)| (name, value)));
+    command
 }
 
 async fn until(what: &str, mut done: impl AsyncFnMut() -> anyhow::Result<bool>) -> anyhow::Result<()> {

@@ -1,7 +1,7 @@
 //! The `millrace` command.
 
 use clap::{Parser, Subcommand};
-use millrace::commands::{apply, dev, get, migrate, status};
+use millrace::commands::{apply, dev, get, jobs, materialize, migrate, run_jobs, status};
 use millrace::replay;
 use millrace_common::config::StoreConfig;
 
@@ -15,7 +15,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run everything on this machine: stores, migrations, definitions, the four services.
+    /// Run everything on this machine: stores, migrations, definitions, the services.
     Dev {
         #[command(flatten)]
         args: dev::DevArgs,
@@ -32,6 +32,12 @@ enum Command {
     Get(get::GetArgs),
     /// Show partitions, owners, positions, lag and the stores' health.
     Status(status::StatusArgs),
+    /// Compute a batch view and write it into its online store.
+    Materialize(materialize::MaterializeArgs),
+    /// Compute batch views when they are due, as a service.
+    RunJobs(run_jobs::RunJobsArgs),
+    /// Show batch views, their runs and what failed.
+    Jobs(jobs::JobsArgs),
 }
 
 #[tokio::main]
@@ -43,5 +49,8 @@ async fn main() -> anyhow::Result<()> {
         Command::Replay(args) => replay::run(args).await,
         Command::Get(args) => get::run(args).await,
         Command::Status(args) => status::run(args).await,
+        Command::Materialize(args) => materialize::run_command(args).await,
+        Command::RunJobs(args) => run_jobs::run(args).await,
+        Command::Jobs(args) => jobs::run(args).await,
     }
 }

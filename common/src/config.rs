@@ -1,7 +1,7 @@
 //! Settings that several binaries share, one documented struct per concern: the doc comment is the help text. Every
 //! field can come from the environment; `.env.example` lists them all and a test compares.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use clap::Args;
@@ -61,6 +61,10 @@ pub struct ProcessConfig {
     /// How long work in hand may take to finish after a stop signal. Kubernetes kills after 30 s by default.
     #[arg(long, env = "MILLRACE_GRACE", default_value = "20s", value_parser = parse_duration)]
     pub grace: Duration,
+
+    /// Start nothing: ask the process that runs with these settings whether it is ready, and end with 0 or 1.
+    #[arg(long)]
+    pub healthcheck: bool,
 }
 
 /// How a consumer works.
@@ -71,7 +75,8 @@ pub struct WorkerConfig {
     #[arg(long, env = "MILLRACE_WORKER_ID")]
     pub worker_id: Option<String>,
 
-    /// Entries read at once from a partition. More coalesces more writes of hot keys, and costs memory.
+    /// Entries read at once from a partition. More coalesces more writes of hot keys, and costs memory. Far behind, the
+    /// Redis sink takes up to five times as many.
     #[arg(long, env = "MILLRACE_BATCH_ENTRIES", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=50_000))]
     pub batch_entries: u32,
 
@@ -87,7 +92,12 @@ pub struct WorkerConfig {
 impl WorkerConfig {
     /// The worker's name.
     pub fn worker_id(&self) -> String {
-        self.worker_id.clone().unwrap_or_else(|| format!("{}-{}", hostname(), uuid::Uuid::now_v7().simple()))
+        self.worker_id.clone().unwrap_or_else(process_name)
+    }
+
+    /// Where the admin routes are: where told, or else on `port` of loopback.
+    pub fn admin_listen_or(&self, port: u16) -> SocketAddr {
+        self.admin_listen.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, port).into())
     }
 }
 
@@ -102,6 +112,11 @@ fn parse_namespace(text: &str) -> Result<String, String> {
         && text.len() <= 48
         && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
     if valid { Ok(text.to_owned()) } else { Err("use a-z, 0-9 and _, start with a letter, at most 48 long".into()) }
+}
+
+/// A name for what this process does, made of host and a number of its own.
+pub fn process_name() -> String {
+    format!("{}-{}", hostname(), uuid::Uuid::now_v7().simple())
 }
 
 fn hostname() -> String {

@@ -3,6 +3,8 @@
 
 pub mod clock;
 pub mod config;
+pub mod healthcheck;
+pub mod jobs;
 pub mod log;
 pub mod names;
 pub mod process;

@@ -62,6 +62,26 @@ impl Names {
         format!("{}:workers:{group}", self.namespace)
     }
 
+    /// Hash: lease and state of a batch view's job, by `view@version`.
+    pub fn job(&self, view: &str) -> String {
+        format!("{}:job:{{{view}}}", self.namespace)
+    }
+
+    /// Stream: what became of a job's runs.
+    pub fn job_runs(&self, view: &str) -> String {
+        format!("{}:runs", self.job(view))
+    }
+
+    /// Hash: the keys that a run could not write, and why.
+    pub fn job_failed(&self, view: &str, run: u32) -> String {
+        format!("{}:failed:{run}", self.job(view))
+    }
+
+    /// Hash: the lease of the scheduler.
+    pub fn scheduler(&self) -> String {
+        format!("{}:scheduler", self.namespace)
+    }
+
     /// A consumer group's name inside the streams.
     pub fn group(&self, group: Group) -> String {
         format!("{}:{group}", self.namespace)
@@ -89,6 +109,8 @@ mod tests {
         assert_eq!(keys, ["shop:events:{3}", "shop:cursor:{3}:online", "shop:dead:{3}", "shop:versions:{3}"]);
         assert_eq!(names.group(Group::Offline), "shop:offline");
         assert_eq!(names.entity("household", "7"), "shop:f:{household:7}");
+        let jobs = [names.job("orders@1"), names.job_runs("orders@1"), names.job_failed("orders@1", 7)];
+        assert_eq!(jobs, ["shop:job:{orders@1}", "shop:job:{orders@1}:runs", "shop:job:{orders@1}:failed:7"]);
         assert_eq!(names.definitions_version(2), "shop:definitions:2");
     }
 }

@@ -40,6 +40,7 @@ fn features(sessions: bool) -> String {
         ("properties.flag", "bool", "first last last_n distinct_count count"),
         ("properties.at", "timestamp", "min max last distinct_count"),
         ("properties.list", "list<int64>", "first last last_n count"),
+        ("properties.reals", "list<float64>", "first last last_n count"),
         ("properties.map", "map<string,int64>", "last count"),
         ("properties.any", "", "count"),
         ("item_id", "", "first last last_n distinct_count count max"),
@@ -133,7 +134,11 @@ fn event_text(random: &mut Random, seed: u64, number: u64, from: i64) -> String 
     let float = if float.contains('e') { format!("\"{float}\"") } else { float };
     add(random, "float", float);
     let text = ["a", "B", "é", "\\u0000", "it's", "\\\\ \\\"x\\\"\\n", "", "zz", "2024-01-01", "null", "😀"];
-    let text = format!("\"{}\"", text[random.index(text.len())]);
+    let text = match random.below(6) {
+        0 => random.below(13).to_string(),
+        1 => (random.below(2) == 0).to_string(),
+        _ => format!("\"{}\"", text[random.index(text.len())]),
+    };
     add(random, "text", text);
     let flag = (random.below(2) == 0).to_string();
     add(random, "flag", flag);
@@ -145,9 +150,16 @@ fn event_text(random: &mut Random, seed: u64, number: u64, from: i64) -> String 
     add(random, "at", at);
     let list: Vec<String> = (0..random.below(3)).map(|_| random.below(9).to_string()).collect();
     add(random, "list", format!("[{}]", list.join(",")));
-    let map = format!("{{\"k{}\":{},\"z\":5}}", random.below(3), random.below(9));
+    let real = ["1.0", "2", "-0.5", "\"3.50\"", "1.25"];
+    let reals: Vec<&str> = (0..random.below(4)).map(|_| real[random.index(real.len())]).collect();
+    add(random, "reals", format!("[{}]", reals.join(",")));
+    let map = match random.below(4) {
+        0 => "{}".to_owned(),
+        _ => format!("{{\"k{}\":{},\"z\":5}}", random.below(3), random.below(9)),
+    };
     add(random, "map", map);
-    let any = ["1", "1.5", "true", "\"x\"", "[1,\"x\"]", "{\"a\":{\"b\":1}}", "[]"][random.index(7)].to_owned();
+    let any = ["1", "1.5", "true", "\"x\"", "[1,\"x\"]", "{\"a\":{\"b\":1}}", "[]", "{}", "{\"a\":{}}"];
+    let any = any[random.index(any.len())].to_owned();
     add(random, "any", any);
     let mut fields = vec![
         format!("\"user_id\":{}", seed * 100 + random.below(4)),

@@ -55,7 +55,7 @@ async fn what_is_appended_is_read_in_order_as_it_was() {
         assert_eq!(read.len(), wanted.len());
         for (entry, ((_, event), position)) in read.into_iter().zip(wanted) {
             assert_eq!(entry.position, *position);
-            assert_eq!(Entry::decode(entry.fields.unwrap()), Ok(Entry::Event((*event).clone())));
+            assert_eq!(Entry::decode(entry.fields().unwrap()), Ok(Entry::Event((*event).clone())));
         }
     }
 }
@@ -107,7 +107,7 @@ async fn an_entry_that_is_no_text_does_not_hold_up_its_neighbours() {
     }
     let mut reader = Reader::open(&fixture.log, P).await.unwrap();
     let entries = reader.read(Position::ZERO, 10, Duration::ZERO).await.unwrap();
-    assert_eq!(entries.iter().map(|entry| entry.fields.is_ok()).collect::<Vec<_>>(), [true, false, true]);
+    assert_eq!(entries.iter().map(|entry| entry.fields().is_ok()).collect::<Vec<_>>(), [true, false, true]);
 }
 
 #[tokio::test]

@@ -179,6 +179,26 @@ async fn an_advance_moves_the_cursor_keeps_dead_letters_and_clears_what_was_in_f
 }
 
 #[tokio::test]
+async fn dead_letters_are_bounded_and_the_newest_stay() {
+    const MOST: u64 = 100_000;
+    let mut fixture = Fixture::new("bounded").await;
+    fill(&mut fixture, (1..=10).map(at)).await;
+    let dead_key = fixture.log.names().dead(P);
+    let many = "for _ = 1, 5000 do redis.call('XADD', KEYS[1], '*', 'reason', 'old') end";
+    for _ in 0..=MOST / 5_000 {
+        let () = fixture.ask(&["EVAL", many, "1", &dead_key]).await;
+    }
+    let token = acquire(&fixture, Group::Online, "a").await.unwrap().token;
+    let dead = [letter(at(3))];
+    let step = Advance { dead: &dead, ..step(Group::Online, &token, "redis", Position::ZERO, at(7), 7) };
+    assert_eq!(advance(&fixture, &step).await, Advanced::Done);
+    let kept: u64 = fixture.ask(&["XLEN", &dead_key]).await;
+    assert!((MOST..MOST + 1_000).contains(&kept), "{kept} letters are kept");
+    let newest: redis::Value = fixture.ask(&["XREVRANGE", &dead_key, "+", "-", "COUNT", "1"]).await;
+    assert!(format!("{newest:?}").contains("no good"));
+}
+
+#[tokio::test]
 async fn an_advance_that_fails_leaves_the_cursor_where_it_was() {
     let mut fixture = Fixture::new("fails").await;
     fill(&mut fixture, (1..=10).map(at)).await;

@@ -22,7 +22,7 @@ fn source(text: &str) -> DefinitionsSource {
 async fn controls(log: &Log, partition: Partition) -> Vec<Control> {
     let mut reader = Reader::open(log, partition).await.unwrap();
     let entries = reader.read(Position::ZERO, 100, Duration::ZERO).await.unwrap();
-    let decoded = entries.into_iter().map(|entry| Entry::decode(entry.fields.unwrap()).unwrap());
+    let decoded = entries.into_iter().map(|entry| Entry::decode(entry.fields().unwrap()).unwrap());
     decoded.map(|entry| if let Entry::Control(control) = entry { control } else { panic!("{entry:?}") }).collect()
 }
 

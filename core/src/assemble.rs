@@ -4,9 +4,10 @@
 use serde_json::Value as Json;
 
 use crate::aggregate::State;
+use crate::batch::Run;
 use crate::codec::{DecodeError, EncodedSlot, Wanted};
 use crate::definitions::{Feature, View};
-use crate::slot::Slot;
+use crate::slot::{Checkpoint, Slot};
 
 /// What is true of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -32,6 +33,8 @@ pub struct FeatureValue {
     pub status: Status,
     /// Feature time of the newest event that its view has absorbed, epoch ms.
     pub event_time: Option<i64>,
+    /// The run that wrote it, of a batch view.
+    pub run: Option<u32>,
     /// Why there is no value, where that is an error.
     pub reason: Option<String>,
 }
@@ -52,13 +55,13 @@ impl Status {
 impl FeatureValue {
     /// An answer without a value of its own: the declared default, or null.
     pub fn missing(feature: &Feature, status: Status, event_time: Option<i64>, reason: Option<String>) -> Self {
-        Self { value: feature.default.clone().unwrap_or(Json::Null), status, event_time, reason }
+        Self { value: feature.default.clone().unwrap_or(Json::Null), status, event_time, run: None, reason }
     }
 
     /// A finished value, or what its absence means.
     pub fn found(feature: &Feature, value: Option<Json>, event_time: Option<i64>) -> Self {
         match value {
-            Some(value) => Self { value, status: Status::Present, event_time, reason: None },
+            Some(value) => Self { value, status: Status::Present, event_time, run: None, reason: None },
             None => Self::missing(feature, Status::NullValue, event_time, None),
         }
     }
@@ -71,7 +74,8 @@ pub fn newest(slots: &[Slot]) -> Option<i64> {
 
 /// The values at `t` of the wanted features (indices into the view's), from all slots of one key.
 pub fn assemble(view: &View, slots: &[Slot], wanted: &[usize], t: i64) -> Vec<FeatureValue> {
-    let newest = match judge(view, newest(slots), wanted, t) {
+    let since = since(view, newest(slots), slots.iter().map(|slot| slot.checkpoint));
+    let newest = match judge(view, newest(slots), since, wanted, t) {
         Judged::Defined(newest) => newest,
         Judged::Missing(values) => return values,
     };
@@ -79,7 +83,7 @@ pub fn assemble(view: &View, slots: &[Slot], wanted: &[usize], t: i64) -> Vec<Fe
 }
 
 /// The same from slots as they are stored, without decoding what nobody asked for. `at` says at which instant a view
-/// is read, given its newest event.
+/// is read, given the first at which its values are defined.
 pub fn assemble_encoded(
     view: &View,
     slots: &[EncodedSlot<'_>],
@@ -87,8 +91,9 @@ pub fn assemble_encoded(
     at: impl FnOnce(Option<i64>) -> i64,
 ) -> Result<Vec<FeatureValue>, DecodeError> {
     let newest = slots.iter().filter_map(|slot| slot.newest).max();
-    let t = at(newest);
-    let newest = match judge(view, newest, wanted.features(), t) {
+    let since = since(view, newest, slots.iter().map(|slot| slot.checkpoint));
+    let t = at(since);
+    let newest = match judge(view, newest, since, wanted.features(), t) {
         Judged::Defined(newest) => newest,
         Judged::Missing(values) => return Ok(values),
     };
@@ -107,19 +112,28 @@ enum Judged {
     Missing(Vec<FeatureValue>),
 }
 
-fn judge(view: &View, newest: Option<i64>, wanted: &[usize], t: i64) -> Judged {
+/// From when on a view's values are defined, and how old they are: since its newest event; those of a batch view since
+/// the instant that its run was of, whatever event time a row says.
+fn since(view: &View, newest: Option<i64>, checkpoints: impl Iterator<Item = Checkpoint>) -> Option<i64> {
+    if view.batch.is_none() {
+        return newest;
+    }
+    checkpoints.map(|checkpoint| Run::of(checkpoint).as_of).max().max(newest)
+}
+
+fn judge(view: &View, newest: Option<i64>, since: Option<i64>, wanted: &[usize], t: i64) -> Judged {
     let missing = |status, reason: Option<&str>| {
         let one =
             |index: &usize| FeatureValue::missing(&view.features[*index], status, newest, reason.map(str::to_owned));
         Judged::Missing(wanted.iter().map(one).collect())
     };
-    match newest {
-        None => missing(Status::NotFound, None),
-        Some(newest) if t < newest => {
+    match (newest, since) {
+        (Some(_), Some(since)) if t < since => {
             missing(Status::Error, Some("as_of is before the newest event that this view has absorbed"))
         }
-        Some(newest) if view.ttl.is_some_and(|ttl| t - newest > ttl) => missing(Status::OutsideMaxAge, None),
-        Some(newest) => Judged::Defined(newest),
+        (Some(_), Some(since)) if view.ttl.is_some_and(|ttl| t - since > ttl) => missing(Status::OutsideMaxAge, None),
+        (Some(newest), _) => Judged::Defined(newest),
+        (None, _) => missing(Status::NotFound, None),
     }
 }
 

@@ -1,6 +1,10 @@
 //! An event from the outside until it is known to be good: `RawEvent ─validate→ Event`, or `Rejected`. What a valid
 //! event becomes in the log is `entry`'s.
 
+mod swift;
+#[cfg(test)]
+mod tests;
+
 use std::borrow::Cow;
 
 use serde_json::Value;
@@ -11,6 +15,8 @@ use crate::json;
 use crate::key::{KeyText, KeyType, kind_of};
 use crate::partition::{Partition, partition_of};
 use crate::scalar::Scalar;
+
+pub use swift::EventReader;
 
 /// How far ahead of the clock an event may be dated, in ms.
 pub const MAX_FUTURE_MS: i64 = 5 * 60 * 1_000;
@@ -89,6 +95,13 @@ impl Rejected {
 impl EventId {
     /// The id itself.
     pub fn as_str(&self) -> &str {
+        match self {
+            Self::Given(id) | Self::Made(id) => id,
+        }
+    }
+
+    /// The id itself, moved out.
+    pub fn into_string(self) -> String {
         match self {
             Self::Given(id) | Self::Made(id) => id,
         }
@@ -298,10 +311,9 @@ fn check_properties(event_type: &EventType, text: &str) -> Result<String, Reject
         return Err(Rejected::new("properties", format!("expected an object, got {}", kind_of(&value))));
     }
     if let Some(schema) = &event_type.schema
-        && let Some(error) = schema.iter_errors(&value).next()
+        && let Some((pointer, reason)) = schema.error(&value)
     {
-        let pointer = error.instance_path().to_string().replace('/', ".");
-        return Err(Rejected::new(format!("properties{pointer}"), error.to_string()));
+        return Err(Rejected::new(format!("properties{}", pointer.replace('/', ".")), reason));
     }
     let declared =
         crate::extract::properties(event_type, text).map_err(|error| Rejected::new("properties", error.to_string()))?;

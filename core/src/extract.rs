@@ -1,29 +1,33 @@
-//! Finds the properties that views read, in one pass over the JSON text and without building a tree.
+//! Finds the properties that views read, in one pass over the JSON text, without building a tree and without copying
+//! anything of it.
 
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::definitions::{EventType, PropertyPath};
 
 /// For each of the type's `paths`, the raw JSON found there. A path through something that is no object is absent.
 pub fn properties<'a>(event_type: &EventType, text: &'a str) -> Result<Vec<Option<&'a RawValue>>, serde_json::Error> {
-    let mut found = vec![None; event_type.paths.len()];
+    find(&event_type.paths, text)
+}
+
+fn find<'a>(paths: &[PropertyPath], text: &'a str) -> Result<Vec<Option<&'a RawValue>>, serde_json::Error> {
+    let mut found = vec![None; paths.len()];
     if !found.is_empty() {
         let mut deserializer = serde_json::Deserializer::from_str(text);
-        let wanted = event_type.paths.iter().enumerate().collect();
-        Level { depth: 0, wanted, found: &mut found }.deserialize(&mut deserializer)?;
+        Level { paths, prefix: &[], found: &mut found }.deserialize(&mut deserializer)?;
         deserializer.end()?;
     }
     Ok(found)
 }
 
-/// One object of the text, and the paths that lead through it.
+/// One object of the text: the one that `prefix` leads to.
 struct Level<'p, 'f, 'a> {
-    depth: usize,
-    wanted: Vec<(usize, &'p PropertyPath)>,
-    found: &'f mut Vec<Option<&'a RawValue>>,
+    paths: &'p [PropertyPath],
+    prefix: &'p [String],
+    found: &'f mut [Option<&'a RawValue>],
 }
 
 impl<'a> DeserializeSeed<'a> for Level<'_, '_, 'a> {
@@ -42,29 +46,85 @@ impl<'a> Visitor<'a> for Level<'_, '_, 'a> {
     }
 
     fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(name) = map.next_key::<std::borrow::Cow<'a, str>>()? {
-            let hits =
-                || self.wanted.iter().filter(|(_, path)| path.segments.get(self.depth).is_some_and(|s| *s == name));
-            if hits().next().is_none() {
+        let depth = self.prefix.len();
+        while let Some(name) = map.next_key_seed(Name { paths: self.paths, prefix: self.prefix })? {
+            let Some(prefix) = name else {
                 map.next_value::<IgnoredAny>()?;
                 continue;
-            }
+            };
             let raw: &'a RawValue = map.next_value()?;
-            let mut deeper = Vec::new();
-            for (index, path) in hits() {
-                if path.segments.len() == self.depth + 1 {
-                    self.found[*index] = Some(raw);
-                } else {
-                    deeper.push((*index, *path));
+            let mut deeper = false;
+            for (path, found) in self.paths.iter().zip(&mut *self.found) {
+                if path.segments == prefix {
+                    *found = Some(raw);
+                } else if path.segments.len() > depth + 1 && path.segments.starts_with(prefix) {
+                    deeper = true;
                 }
             }
-            if !deeper.is_empty() && raw.get().starts_with('{') {
-                let level = Level { depth: self.depth + 1, wanted: deeper, found: &mut *self.found };
-                level
-                    .deserialize(&mut serde_json::Deserializer::from_str(raw.get()))
-                    .map_err(serde::de::Error::custom)?;
+            if deeper && raw.get().starts_with('{') {
+                let level = Level { paths: self.paths, prefix, found: &mut *self.found };
+                level.deserialize(&mut serde_json::Deserializer::from_str(raw.get())).map_err(A::Error::custom)?;
             }
         }
         Ok(())
+    }
+}
+
+/// A member's name: whether any path leads through it, and then the prefix that it makes.
+struct Name<'p> {
+    paths: &'p [PropertyPath],
+    prefix: &'p [String],
+}
+
+impl<'p, 'a> DeserializeSeed<'a> for Name<'p> {
+    type Value = Option<&'p [String]>;
+
+    fn deserialize<D: Deserializer<'a>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl<'p> Visitor<'_> for Name<'p> {
+    type Value = Option<&'p [String]>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a name")
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
+        let depth = self.prefix.len();
+        let through = self.paths.iter().find(|path| {
+            path.segments.get(depth).is_some_and(|segment| segment == name) && path.segments.starts_with(self.prefix)
+        });
+        Ok(through.map(|path| &path.segments[..=depth]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found<'a>(paths: &[&str], text: &'a str) -> Vec<Option<&'a str>> {
+        let path = |path: &&str| PropertyPath { segments: path.split('.').map(str::to_owned).collect(), decimal: None };
+        let paths: Vec<PropertyPath> = paths.iter().map(path).collect();
+        find(&paths, text).unwrap().into_iter().map(|raw| raw.map(RawValue::get)).collect()
+    }
+
+    #[test]
+    fn paths_are_found_at_every_depth_and_told_from_their_namesakes() {
+        let text = r#"{"b":{"a":1,"c":{"a":"x"}},"skip":[{"a":9}],"a":1.50,"\u0064":true,"c":{"a":3}}"#;
+        let paths = ["a", "b.a", "b.c.a", "b.c", "d", "e", "a.b", "c.a"];
+        let wanted =
+            [Some("1.50"), Some("1"), Some("\"x\""), Some("{\"a\":\"x\"}"), Some("true"), None, None, Some("3")];
+        assert_eq!(found(&paths, text), wanted);
+    }
+
+    #[test]
+    fn a_text_that_is_no_object_is_refused() {
+        let paths = [PropertyPath { segments: vec!["a".to_owned()], decimal: None }];
+        for text in ["[]", "{", "{} {}", "{\"a\":}"] {
+            assert!(find(&paths, text).is_err(), "{text}");
+        }
+        assert!(find(&[], "not looked at").is_ok());
     }
 }

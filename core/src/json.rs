@@ -1,6 +1,8 @@
 //! JSON as strictly as the warehouse needs it: what ClickHouse's `JSON` column would refuse or bend is refused here,
 //! with its path. Nulls are dropped, because a null property is the same as an absent one.
 
+pub mod tape;
+
 use std::cell::RefCell;
 use std::fmt;
 
@@ -32,6 +34,18 @@ pub fn parse(text: &str, root: &str) -> Result<Value, InvalidJson> {
         Some(invalid) => invalid,
         None => InvalidJson { path: root.to_owned(), message: format!("not valid JSON: {error}") },
     })
+}
+
+/// A float as a number that the warehouse holds, or why not.
+fn checked_float(value: f64) -> Result<Number, &'static str> {
+    if value.abs() >= TWO_POW_64 {
+        return Err("a number past 64 bits; send it as a string");
+    }
+    // `-0` comes as a float, and would be written as one; an integer that says so is zero.
+    if value == 0.0 {
+        return Ok(0.into());
+    }
+    Number::from_f64(value).ok_or("not a finite number")
 }
 
 struct State {
@@ -94,17 +108,7 @@ impl<'de> Visitor<'de> for Strict<'_> {
     }
 
     fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
-        if value.abs() >= TWO_POW_64 {
-            return Err(self.state.fail("a number past 64 bits; send it as a string"));
-        }
-        // `-0` comes as a float, and would be written as one; an integer that says so is zero.
-        if value == 0.0 {
-            return Ok(Value::Number(0.into()));
-        }
-        match Number::from_f64(value) {
-            Some(number) => Ok(Value::Number(number)),
-            None => Err(self.state.fail("not a finite number")),
-        }
+        checked_float(value).map(Value::Number).map_err(|message| self.state.fail(message))
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Value, E> {

@@ -90,6 +90,19 @@ impl KeyText {
         Self::bounded(&canonical)
     }
 
+    /// Whether [`KeyText::parse`] would leave the text as it is. Asked of every entry, so it copies nothing of a plain
+    /// key.
+    pub fn is_canonical(mut types: impl ExactSizeIterator<Item = KeyType>, text: &str) -> bool {
+        if text.len() > MAX_KEY_BYTES {
+            return false;
+        }
+        if types.len() == 1 {
+            return types.all(|kind| is_canonical_part(kind, text));
+        }
+        let mut parts = text.split(',');
+        types.all(|kind| parts.next().is_some_and(|part| is_canonical_part(kind, part))) && parts.next().is_none()
+    }
+
     /// The parts, decoded: what the key columns of ClickHouse hold.
     pub fn parts(&self) -> Vec<String> {
         self.0.split(',').map(|part| percent_decode(part).unwrap_or_else(|_| part.to_owned())).collect()
@@ -140,12 +153,32 @@ fn push_int(text: &mut String, digits: &str) -> Result<(), InvalidKey> {
     Ok(())
 }
 
+fn is_canonical_part(kind: KeyType, part: &str) -> bool {
+    match kind {
+        KeyType::Int64 => {
+            let digits = part.strip_prefix('-').unwrap_or(part);
+            let plain = digits.bytes().all(|byte| byte.is_ascii_digit()) && (part == "0" || !digits.starts_with('0'));
+            plain && part.parse::<i64>().is_ok()
+        }
+        KeyType::String if part.contains('%') => percent_decode(part).is_ok_and(|decoded| {
+            let mut escaped = String::new();
+            push_escaped(&mut escaped, &decoded).is_ok() && escaped == part
+        }),
+        KeyType::String => !part.is_empty() && !part.chars().any(is_escaped),
+    }
+}
+
+/// Whether a character could be meant as a separator somewhere.
+fn is_escaped(c: char) -> bool {
+    matches!(c, '%' | '{' | '}' | ':' | '|' | ',' | '/') || c.is_control()
+}
+
 fn push_escaped(text: &mut String, part: &str) -> Result<(), InvalidKey> {
     if part.is_empty() {
         return Err(InvalidKey::Empty);
     }
     for c in part.chars() {
-        if matches!(c, '%' | '{' | '}' | ':' | '|' | ',' | '/') || c.is_control() {
+        if is_escaped(c) {
             let mut bytes = [0; 4];
             for byte in c.encode_utf8(&mut bytes).bytes() {
                 text.push_str(&format!("%{byte:02X}"));
@@ -225,6 +258,19 @@ mod tests {
         assert_eq!(key.as_str(), "x%2Cy,4");
         assert_eq!(key.parts(), ["x,y", "4"]);
         assert_eq!(KeyText::parse(&[KeyType::String, KeyType::Int64], "x%2Cy,04").unwrap(), key);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_text_is_canonical_iff_reading_it_changes_nothing(
+            text in proptest::string::string_regex("[-+0-9]{0,20}|[a-b0-1,%2cC4:/é\\n-]{0,6}|0?[0-9]{1,3},[a-c]{0,2}").unwrap(),
+        ) {
+            use KeyType::{Int64, String};
+            for types in [&[Int64][..], &[String], &[Int64, String], &[String, String, Int64]] {
+                let same = KeyText::parse(types, &text).is_ok_and(|key| key.as_str() == text);
+                proptest::prop_assert_eq!(KeyText::is_canonical(types.iter().copied(), &text), same);
+            }
+        }
     }
 
     #[test]

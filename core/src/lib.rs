@@ -7,6 +7,7 @@
 
 pub mod aggregate;
 pub mod assemble;
+pub mod batch;
 pub mod codec;
 pub mod decimal;
 pub mod dedupe;
@@ -19,6 +20,7 @@ pub mod key;
 pub mod partition;
 pub mod position;
 pub mod scalar;
+pub mod schema;
 pub mod slot;
 pub mod sql;
 pub mod window;

@@ -25,7 +25,7 @@ pub enum Scalar<'a> {
     Bool(bool),
     /// `string`.
     Text(Cow<'a, str>),
-    /// `list`, `map` and `vector`, as canonical JSON.
+    /// `list`, `map` and `vector`, as JSON in which each value is written as its declared type is.
     Json(Cow<'a, str>),
 }
 
@@ -49,7 +49,8 @@ pub enum InvalidValue {
 }
 
 impl<'a> Scalar<'a> {
-    /// Reads a JSON text as `kind`; null is none. Numbers may come as strings.
+    /// Reads a JSON text as `kind`. Null is none, and so is an object that holds no value, because ClickHouse's JSON
+    /// keeps nothing of it. Numbers may come as strings.
     pub fn read(text: &'a str, kind: &ValueType) -> Result<Option<Self>, InvalidValue> {
         let text = text.trim();
         if text == "null" {
@@ -70,13 +71,21 @@ impl<'a> Scalar<'a> {
             ValueType::Timestamp => Self::Int(timestamp(number).ok_or_else(wrong)?),
             ValueType::String => match unquoted {
                 Some(string) => Self::Text(string),
-                // What is only counted, or written as a number where a name is meant, keeps its text.
-                None => Self::Text(Cow::Borrowed(text)),
+                // Written as a number where a name is meant: its text, which has one form only.
+                None if is_plain(text) => Self::Text(Cow::Borrowed(text)),
+                None => return Err(wrong()),
             },
+            ValueType::Any if text.starts_with('{') => {
+                let value: Json = serde_json::from_str(text).map_err(|_| wrong())?;
+                return Ok(has_leaf(&value).then_some(Self::Text(Cow::Borrowed(text))));
+            }
+            ValueType::Any => Self::Text(unquoted.unwrap_or(Cow::Borrowed(text))),
             ValueType::List(_) | ValueType::Map(_) | ValueType::Vector(_) => {
                 let value: Json = serde_json::from_str(text).map_err(|_| wrong())?;
-                check_nested(&value, kind)?;
-                Self::Json(Cow::Owned(value.to_string()))
+                if !has_leaf(&value) {
+                    return Ok(None);
+                }
+                Self::Json(Cow::Owned(nested(value, kind)?.to_string()))
             }
         }))
     }
@@ -148,33 +157,50 @@ fn timestamp(text: &str) -> Option<i64> {
     text.parse().ok().or_else(|| chrono::DateTime::parse_from_rfc3339(text).ok().map(|t| t.timestamp_millis()))
 }
 
-fn check_nested(value: &Json, kind: &ValueType) -> Result<(), InvalidValue> {
-    let wrong = || InvalidValue::WrongType { expected: kind.to_string(), got: kind_of(value).to_owned() };
+/// Whether that JSON text is an integer or a truth value in its only form.
+fn is_plain(text: &str) -> bool {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let integer = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    matches!(text, "true" | "false") || (integer && (text == "0" || !digits.starts_with('0')))
+}
+
+/// Whether a value is anything but objects around nothing.
+fn has_leaf(value: &Json) -> bool {
+    match value {
+        Json::Object(entries) => entries.values().any(has_leaf),
+        _ => true,
+    }
+}
+
+/// The same value with each part written as its declared type is, so that equal values are equal texts.
+fn nested(value: Json, kind: &ValueType) -> Result<Json, InvalidValue> {
+    let wrong = |value: &Json| InvalidValue::WrongType { expected: kind.to_string(), got: kind_of(value).to_owned() };
     match (kind, value) {
         (ValueType::List(item), Json::Array(items)) => {
             if items.len() > MAX_ITEMS {
                 return Err(InvalidValue::TooLong);
             }
-            items.iter().try_for_each(|value| check_nested(value, item))
+            items.into_iter().map(|value| nested(value, item)).collect()
         }
         (ValueType::Map(item), Json::Object(entries)) => {
             if entries.len() > MAX_ITEMS {
                 return Err(InvalidValue::TooLong);
             }
-            entries.values().try_for_each(|value| check_nested(value, item))
+            let entries = entries.into_iter().filter(|(_, value)| has_leaf(value));
+            entries.map(|(name, value)| Ok((name, nested(value, item)?))).collect()
         }
         (ValueType::Vector(length), Json::Array(items)) => {
             if u32::try_from(items.len()) != Ok(*length) {
                 let got = format!("{} numbers", items.len());
                 return Err(InvalidValue::WrongType { expected: kind.to_string(), got });
             }
-            items.iter().try_for_each(|value| check_nested(value, &ValueType::Float64))
+            items.into_iter().map(|value| nested(value, &ValueType::Float64)).collect()
         }
-        (ValueType::List(_) | ValueType::Map(_) | ValueType::Vector(_), _) => Err(wrong()),
-        (ValueType::String, value) if !value.is_string() => Err(wrong()),
+        (ValueType::List(_) | ValueType::Map(_) | ValueType::Vector(_), value) => Err(wrong(&value)),
+        (ValueType::String, value) if !value.is_string() => Err(wrong(&value)),
         (_, value) => match Scalar::read(&value.to_string(), kind)? {
-            Some(_) => Ok(()),
-            None => Err(wrong()),
+            Some(scalar) => Ok(scalar.to_json(kind)),
+            None => Err(wrong(&value)),
         },
     }
 }
@@ -213,6 +239,33 @@ mod tests {
         assert!(read("[1,\"x\"]", "list<int64>").is_err());
         assert!(read("[1,2]", "vector(3)").is_err());
         assert!(read("{\"a\":1.5}", "map<string,float64>").is_ok());
+        assert!(read("[1,null]", "list<int64>").is_err());
+    }
+
+    #[test]
+    fn equal_nested_values_are_equal_texts() {
+        let text = |text: &str, kind: &str| match read(text, kind).unwrap() {
+            Some(Scalar::Json(text)) => text.into_owned(),
+            other => panic!("expected a nested value, got {other:?}"),
+        };
+        assert_eq!(text("[1, 2.50, \"3\"]", "list<float64>"), "[1.0,2.5,3.0]");
+        assert_eq!(text("[1.5, \"1.50\"]", "list<decimal(9,2)>"), "[\"1.50\",\"1.50\"]");
+        assert_eq!(text("{\"a\":{},\"b\":{\"c\":1}}", "map<string,map<string,int64>>"), "{\"b\":{\"c\":1}}");
+    }
+
+    #[test]
+    fn a_text_has_one_form_and_what_holds_nothing_is_absent() {
+        assert_eq!(read("12", "string").unwrap(), Some(Scalar::Text("12".into())));
+        assert_eq!(read("true", "string").unwrap(), Some(Scalar::Text("true".into())));
+        for text in ["1.5", "1e3", "-0", "01", "[1]", "{\"a\":1}"] {
+            assert!(read(text, "string").is_err(), "{text}");
+        }
+        assert_eq!(read("{}", "map<string,int64>").unwrap(), None);
+        let any = |text| Scalar::read(text, &ValueType::Any).map(|scalar| scalar.is_some());
+        assert_eq!(any("{\"a\":{}}"), Ok(false));
+        for text in ["{\"a\":[]}", "[]", "1.50", "\"\""] {
+            assert_eq!(any(text), Ok(true), "{text}");
+        }
     }
 
     #[test]

@@ -30,6 +30,16 @@ pub enum DevstackError {
         /// The end of what it printed.
         output: String,
     },
+    /// A service's port is not free.
+    #[error("{service} cannot listen on port {port}: {source}; stop what holds it")]
+    Port {
+        /// Which service.
+        service: &'static str,
+        /// Its port.
+        port: u16,
+        /// Why.
+        source: io::Error,
+    },
     /// A tool is missing and cannot be fetched here.
     #[error("{tool} is missing: {advice}")]
     Missing {

@@ -1,8 +1,8 @@
-//! Our own four binaries as real processes beside the stores: what `millrace dev`, the demo and the whole-system tests
+//! Our own services as real processes beside the stores: what `millrace dev`, the demo and the whole-system tests
 //! start, kill and stop. Knows how they are started and asked, nothing of what they do.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -17,7 +17,7 @@ const READY: Duration = Duration::from_secs(30);
 const STOP: Duration = Duration::from_secs(25);
 const PROBE: Duration = Duration::from_secs(1);
 
-/// One of the four binaries.
+/// One of the services.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ServiceKind {
     /// Takes events.
@@ -28,19 +28,30 @@ pub enum ServiceKind {
     OfflineConsumer,
     /// Answers models.
     FeatureServer,
+    /// Runs batch views when they are due.
+    Jobs,
 }
 
 impl ServiceKind {
-    /// All, in the order in which they are started.
+    /// Those that make the line, in the order in which they are started.
     pub const ALL: [Self; 4] = [Self::Ingest, Self::OnlineConsumer, Self::OfflineConsumer, Self::FeatureServer];
 
-    /// The name of its binary.
+    /// Its name, which its log has too.
     pub fn name(self) -> &'static str {
         match self {
             Self::Ingest => "ingest",
             Self::OnlineConsumer => "online-consumer",
             Self::OfflineConsumer => "offline-consumer",
             Self::FeatureServer => "feature-server",
+            Self::Jobs => "run-jobs",
+        }
+    }
+
+    /// Its binary, and what that is told.
+    fn command(self) -> (&'static str, &'static [&'static str]) {
+        match self {
+            Self::Jobs => ("millrace", &["run-jobs"]),
+            other => (other.name(), &[]),
         }
     }
 
@@ -51,6 +62,7 @@ impl ServiceKind {
             Self::OnlineConsumer => 9101,
             Self::OfflineConsumer => 9102,
             Self::FeatureServer => 6566,
+            Self::Jobs => 9103,
         }
     }
 
@@ -62,7 +74,7 @@ impl ServiceKind {
     fn listen_variable(self) -> &'static str {
         match self {
             Self::Ingest => "MILLRACE_INGEST_LISTEN",
-            Self::OnlineConsumer | Self::OfflineConsumer => "MILLRACE_ADMIN_LISTEN",
+            Self::OnlineConsumer | Self::OfflineConsumer | Self::Jobs => "MILLRACE_ADMIN_LISTEN",
             Self::FeatureServer => "MILLRACE_SERVE_LISTEN",
         }
     }
@@ -130,6 +142,12 @@ impl Service {
         port: u16,
         grpc_port: Option<u16>,
     ) -> Result<Self, DevstackError> {
+        // Readiness is asked of the port: another program's answer would pass for ours.
+        for port in [Some(port), grpc_port].into_iter().flatten() {
+            if let Err(source) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+                return Err(DevstackError::Port { service: kind.name(), port, source });
+            }
+        }
         let (label, options) = (label.to_owned(), options.clone());
         let mut service = Self { kind, label, port, grpc_port, options, process: None };
         service.restart()?;
@@ -138,12 +156,14 @@ impl Service {
 
     /// Starts it again after `kill` or `stop`, on the same ports.
     pub fn restart(&mut self) -> Result<(), DevstackError> {
-        let binary = self.options.bin.join(self.kind.name());
+        let (binary, arguments) = self.kind.command();
+        let binary = self.options.bin.join(binary);
         if !binary.exists() {
             let advice = format!("no {}; build all binaries with `cargo build`", binary.display());
             return Err(DevstackError::Missing { tool: self.kind.name(), advice });
         }
         let mut command = Command::new(binary);
+        command.args(arguments);
         command.envs(self.options.env.iter().map(|(name, value)| (name, value)));
         command.env(self.kind.listen_variable(), format!("127.0.0.1:{}", self.port));
         if let Some(port) = self.grpc_port {

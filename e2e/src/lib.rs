@@ -1,11 +1,13 @@
 //! Whole-system tests: the real binaries on the real stores. This library is what the tests share: a world with its
 //! own namespace, its services, and words for what a test does with them.
 
+pub mod compose;
 mod http;
+pub mod purchases;
 mod world;
 
 pub use http::{get, post, post_json};
-pub use world::World;
+pub use world::{DEFINITIONS, World};
 
 use std::time::Duration;
 

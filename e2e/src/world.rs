@@ -64,15 +64,20 @@ impl World {
 
     /// Runs the `millrace` command to its end; anything but success fails the test. Answers what it prints.
     pub async fn millrace(&self, arguments: &[&str]) -> String {
+        let ended = self.try_millrace(arguments).await;
+        ended.unwrap_or_else(|said| panic!("millrace {arguments:?} failed: {said}"))
+    }
+
+    /// Runs the `millrace` command to its end. Answers what it prints, or what it says of its failure.
+    pub async fn try_millrace(&self, arguments: &[&str]) -> Result<String, String> {
         let output = tokio::process::Command::new(self.options.bin.join("millrace"))
             .args(arguments)
             .envs(self.options.env.iter().map(|(name, value)| (name, value)))
             .output()
             .await
             .expect("millrace runs; build all binaries first");
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "millrace {arguments:?} failed: {said}");
-        String::from_utf8_lossy(&output.stdout).into_owned()
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
     }
 
     /// Starts a service and waits until it is ready.

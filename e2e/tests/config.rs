@@ -1,8 +1,10 @@
-//! Every setting of every binary is in `.env.example`, with its default, and nothing else is.
+//! Every setting of every binary, and every variable of `docker-compose.yml`, is in `.env.example`, with its default, and
+//! nothing else is.
 
 use std::collections::BTreeMap;
 
 use clap::{Command, CommandFactory};
+use millrace_e2e::compose;
 
 fn settings(command: &Command) -> BTreeMap<String, String> {
     let value = |argument: &clap::Arg| {
@@ -21,7 +23,12 @@ fn the_example_environment_lists_every_setting() {
         millrace_feature_server::Config::command(),
     ];
     let mut wanted: BTreeMap<String, String> = commands.iter().flat_map(settings).collect();
+    wanted.insert("MILLRACE_JOBS_PARALLEL".into(), "2".into());
     wanted.insert("MILLRACE_SERVER_URL".into(), "http://127.0.0.1:6566".into());
+    for (name, default) in compose::variables(compose::COMPOSE) {
+        let known = wanted.entry(name.clone()).or_insert_with(|| default.clone());
+        assert_eq!(*known, default, "docker-compose.yml has another default for {name}");
+    }
     let listed: BTreeMap<String, String> = include_str!("../../.env.example")
         .lines()
         .filter_map(|line| line.trim_start_matches("# ").split_once('='))

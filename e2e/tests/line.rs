@@ -134,6 +134,9 @@ async fn poison_harms_no_neighbour_and_is_accounted_for() {
     poison(&ours("unreadable", "1000", r#"{"sales_value":"much"}"#)).await;
     poison(&ours("refused", "99999999999999999", r#"{"sales_value":"1.00"}"#)).await;
     poison(&ours("far", "4070908800000", r#"{"sales_value":"2.00"}"#)).await;
+    // Definitions that nobody applied: one that is not there, one that no binary understands.
+    poison(&[("control", "definitions"), ("version", "99"), ("engine", "1")]).await;
+    poison(&[("control", "definitions"), ("version", "1"), ("engine", "99")]).await;
     assert_eq!(post_json(&url, &purchase("new", 1, 11, 300)).await.0, 202);
     world.drained(LIMIT).await;
 
@@ -152,4 +155,6 @@ async fn poison_harms_no_neighbour_and_is_accounted_for() {
     assert!(letters >= 4, "{letters}");
     let named = "SELECT count() FROM dead_letters FINAL WHERE view = 'household_spend@1' AND event_id = 'unreadable'";
     assert_eq!(world.clickhouse(named).await, 1);
+    let control = "SELECT uniqExact(stream_ms, stream_seq) FROM dead_letters FINAL WHERE reason LIKE '%control entry%'";
+    assert_eq!(world.clickhouse(control).await, 2);
 }

@@ -141,10 +141,14 @@ pub(crate) fn plan(
         return Ok(plan);
     }
     let features = resolve(shared.limits.max_features, &serving.definitions, entity, selection)?;
-    let plan = Plan::new(serving.definitions.clone(), &serving.names, serving.partitions, entity, &features);
+    Ok(compile(serving, text, entity, &features))
+}
+
+fn compile(serving: &Serving, text: String, entity: usize, features: &[(usize, usize)]) -> Arc<Plan> {
+    let plan = Plan::new(serving.definitions.clone(), &serving.names, serving.partitions, entity, features);
     let plan = Arc::new(plan);
     serving.plans.insert(text, plan.clone());
-    Ok(plan)
+    plan
 }
 
 fn resolve(

@@ -18,13 +18,7 @@ pub fn catalog(definitions: &Definitions, version: u32) -> Json {
 }
 
 fn entities(definitions: &Definitions) -> Json {
-    let part = |(name, kind): &(String, KeyType)| {
-        let kind = match kind {
-            KeyType::Int64 => "int64",
-            KeyType::String => "string",
-        };
-        json!({ "name": name, "type": kind })
-    };
+    let part = |(name, kind): &(String, KeyType)| json!({ "name": name, "type": key_type(*kind) });
     let one = |entity: &millrace_core::definitions::Entity| {
         let key: Json = entity.key.iter().map(part).collect();
         json!({ "name": entity.name, "key": key, "description": entity.description })
@@ -52,6 +46,8 @@ fn view_entry(definitions: &Definitions, view: &View) -> Json {
         "name": view.name,
         "version": view.version,
         "entity": definitions.entities[view.entity].name,
+        "query": view.batch.as_ref().map(|batch| batch.query.as_str()),
+        "schedule": view.batch.as_ref().and_then(|batch| batch.schedule.as_ref()).map(ToString::to_string),
         "from": view.from.iter().map(|index| definitions.events[*index].name.as_str()).collect::<Json>(),
         "store": store_name(view.store),
         "ttl": view.ttl.map(format_duration),
@@ -99,7 +95,16 @@ pub fn store_name(store: Store) -> &'static str {
     }
 }
 
-fn aggregation(aggregation: Aggregation) -> (&'static str, Option<u32>) {
+/// A key type's name in definitions.
+pub fn key_type(kind: KeyType) -> &'static str {
+    match kind {
+        KeyType::Int64 => "int64",
+        KeyType::String => "string",
+    }
+}
+
+/// An aggregate's name in definitions, and its number of values where it has one.
+pub fn aggregation(aggregation: Aggregation) -> (&'static str, Option<u32>) {
     match aggregation {
         Aggregation::Count => ("count", None),
         Aggregation::Sum => ("sum", None),
@@ -113,9 +118,11 @@ fn aggregation(aggregation: Aggregation) -> (&'static str, Option<u32>) {
     }
 }
 
-fn input_text(definitions: &Definitions, source: &InputSource) -> String {
+/// What a feature reads of an event, as definitions write it.
+pub fn input_text(definitions: &Definitions, source: &InputSource) -> String {
     match source {
         InputSource::Property(segments) => format!("properties.{}", segments.join(".")),
+        InputSource::Column(name) => name.clone(),
         InputSource::Key(entity) => {
             definitions.entities[*entity].key.first().map_or_else(String::new, |(field, _)| field.clone())
         }

@@ -70,6 +70,13 @@ pub struct Limits {
     /// The largest request of a gRPC stream in bytes; some millions of keys fit in.
     #[arg(long, env = "MILLRACE_SERVE_MAX_STREAM_BODY", default_value_t = 64 * 1024 * 1024)]
     pub max_stream_body: usize,
+    /// Fields inside each other in one GraphQL query.
+    #[arg(long, env = "MILLRACE_SERVE_MAX_DEPTH", default_value_t = 10)]
+    pub max_depth: usize,
+
+    /// Fields in one GraphQL query, fragments spelled out; tools that look at the schema select some 300.
+    #[arg(long, env = "MILLRACE_SERVE_MAX_SELECTED", default_value_t = 1_000)]
+    pub max_selected: usize,
 }
 
 /// How long a store may take before its features come back without it.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::http::StatusCode;
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 /// Every door's metrics.
@@ -15,6 +16,8 @@ pub struct Doors {
     pub flat: Arc<Door>,
     /// `POST /v1/vectors/{entity}`.
     pub vectors: Arc<Door>,
+    /// `/graphql` and `/query`.
+    pub graphql: Arc<Door>,
     /// `feature_store.v1.FeatureStoreService/GetRealtimeFeatures`.
     pub grpc_realtime: Arc<Door>,
     /// `millrace.v1.FeatureService/GetFeatures`.
@@ -62,10 +65,22 @@ impl Doors {
             features_post: Door::new("features_post"),
             flat: Door::new("flat"),
             vectors: Door::new("vectors"),
+            graphql: Door::new("graphql"),
             grpc_realtime: Door::new("grpc_realtime"),
             grpc_get: Door::new("grpc_get"),
             grpc_batch: Door::new("grpc_batch"),
             grpc_stream: Door::new("grpc_stream"),
+        }
+    }
+}
+
+impl Outcome {
+    /// Of a request that was answered over HTTP.
+    pub fn of(status: StatusCode) -> Self {
+        match status.as_u16() {
+            200..300 => Self::Ok,
+            400..500 => Self::Refused,
+            _ => Self::Unavailable,
         }
     }
 }

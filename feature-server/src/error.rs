@@ -56,6 +56,15 @@ impl RequestError {
         Self::Unknown { field: field.into(), error: error.into() }
     }
 
+    /// The same about a parameter that another door calls `field`.
+    pub fn of(self, field: &str) -> Self {
+        match self {
+            Self::Invalid { error, .. } => Self::invalid(field, error),
+            Self::Unknown { error, .. } => Self::unknown(field, error),
+            other => other,
+        }
+    }
+
     fn status(&self) -> StatusCode {
         match self {
             Self::Invalid { .. } | Self::NoEntities => StatusCode::BAD_REQUEST,

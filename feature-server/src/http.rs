@@ -8,6 +8,9 @@ mod json;
 mod read;
 mod vectors;
 
+pub(crate) use body::json as json_body;
+pub(crate) use json::rfc3339;
+
 use std::sync::Arc;
 
 use axum::body::Bytes;
@@ -28,6 +31,7 @@ pub fn routes(shared: Arc<Shared>) -> Router {
         .route("/api/v1/features/{entity}/{key}", get(flat::one))
         .route("/v1/vectors/{entity}", post(vectors::many))
         .route("/v1/catalog", get(catalog))
+        .merge(crate::graphql::routes(shared.clone()))
         .method_not_allowed_fallback(|| async {
             RequestError::Route(StatusCode::METHOD_NOT_ALLOWED, "this route does not take this method".to_owned())
         })
@@ -44,16 +48,12 @@ async fn catalog(State(shared): State<Arc<Shared>>) -> Result<Response, RequestE
 async fn ended(door: &Arc<Door>, work: impl Future<Output = Result<Response, RequestError>>) -> Response {
     let call = door.call();
     let response = work.await.into_response();
-    call.ended(match response.status().as_u16() {
-        200..300 => Outcome::Ok,
-        400..500 => Outcome::Refused,
-        _ => Outcome::Unavailable,
-    });
+    call.ended(Outcome::of(response.status()));
     response
 }
 
 /// An answer that was written; values that came from JSON go back into it.
-fn written(json: Result<Vec<u8>, serde_json::Error>) -> Result<Response, RequestError> {
+pub(crate) fn written(json: Result<Vec<u8>, serde_json::Error>) -> Result<Response, RequestError> {
     json.map(|bytes| json_bytes(bytes.into())).map_err(|error| RequestError::Unavailable(error.to_string()))
 }
 

@@ -5,6 +5,7 @@ mod catalog;
 mod config;
 mod doors;
 mod error;
+mod graphql;
 mod grpc;
 mod http;
 mod names;

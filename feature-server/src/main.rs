@@ -1,7 +1,7 @@
 //! `feature-server`: merged feature vectors over HTTP and gRPC.
 
 use clap::Parser;
-use millrace_common::{process, telemetry};
+use millrace_common::{healthcheck, process, telemetry};
 use millrace_feature_server::{Config, Listeners, run};
 
 #[global_allocator]
@@ -10,6 +10,9 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let config = Config::parse();
+    if config.process.healthcheck {
+        return healthcheck::ask(config.listen);
+    }
     let metrics = telemetry::init(&config.process)?;
     let shutdown = process::shutdown_on_signal()?;
     let listeners = Listeners::bind(&config).await?;

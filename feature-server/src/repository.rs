@@ -6,8 +6,10 @@ mod breaker;
 mod merge;
 mod on_demand;
 mod plan;
+mod shared;
 mod warehouse;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant as Clock};
 
@@ -15,14 +17,15 @@ use millrace_common::clock::now_ms;
 use millrace_common::stores::features::FeatureStore;
 use millrace_common::stores::profiles::{Profile, ProfileStore};
 use millrace_core::assemble::{FeatureValue, Status};
-use millrace_core::definitions::Store;
+use millrace_core::definitions::{Store, View};
 use millrace_core::key::KeyText;
 use parking_lot::RwLock;
 
 use crate::config::{Budgets, OnDemandConfig};
 use breaker::Breaker;
-use merge::{Finished, Instant, failed, from_finished, from_slots};
+use merge::{Finished, Instant, failed, from_batch_document, from_batch_slot, from_finished, from_slots};
 use on_demand::{Computed, OnDemand};
+use shared::{HashReads, Share};
 
 pub use plan::{Plan, ViewPlan};
 pub use warehouse::Warehouse;
@@ -53,8 +56,8 @@ pub struct Answer {
     pub rows: Vec<EntityRow>,
     /// The instant that the values are of, epoch ms.
     pub as_of: i64,
-    /// A store that did not answer, and what it said.
-    pub away: Option<(Store, String)>,
+    /// The stores that did not answer, and what each said.
+    pub away: Vec<(Store, String)>,
 }
 
 /// The stores, behind one door.
@@ -65,10 +68,20 @@ pub struct Repository {
     budgets: Budgets,
     redis_breaker: Breaker,
     mongodb_breaker: Breaker,
+    /// The last completed run of each batch view, by `view@version`.
+    completed_runs: RwLock<HashMap<String, u32>>,
 }
 
 /// What one store knows: for each of its views in the plan, for each key, the wanted values.
 type Part = Vec<Vec<Vec<FeatureValue>>>;
+/// The same for each request, and why it is not all that was asked for.
+type Parts = Vec<(Part, Option<String>)>;
+
+impl Request {
+    fn at(&self, now: i64) -> Instant {
+        Instant { as_of: self.as_of, now }
+    }
+}
 
 impl EntityRow {
     /// Whether no view knows the entity.
@@ -95,7 +108,19 @@ impl Repository {
             budgets,
             redis_breaker: Breaker::new(),
             mongodb_breaker: Breaker::new(),
+            completed_runs: RwLock::default(),
         }
+    }
+
+    /// From now on, what older runs of these batch views wrote does not count.
+    pub fn set_completed_runs(&self, runs: HashMap<String, u32>) {
+        *self.completed_runs.write() = runs;
+    }
+
+    /// The run from which on the values of a batch view count; none of a view that is no such.
+    fn completed_run(&self, view: &View) -> Option<u32> {
+        view.batch.as_ref()?;
+        Some(self.completed_runs.read().get(&view.id()).copied().unwrap_or(0))
     }
 
     /// Begins to use the feature state.
@@ -115,27 +140,24 @@ impl Repository {
 
     /// Reads everything that the request asks for. Always answers, and within the deadline.
     pub async fn read(&self, request: &Request) -> Answer {
-        let plan = &*request.plan;
-        let at = Instant { as_of: request.as_of, now: now_ms() };
-        let budget = |store| self.budget(store, request.deadline);
+        self.read_all(std::slice::from_ref(request)).await.remove(0)
+    }
+
+    /// The same for several requests under the same definitions; one answer each. Their number does not make a store be
+    /// asked more often: one round trip to Redis, one query for each MongoDB view, one for each ClickHouse view and instant.
+    pub async fn read_all(&self, requests: &[Request]) -> Vec<Answer> {
+        let now = now_ms();
+        let deadline = requests.iter().filter_map(|request| request.deadline).min();
+        let budget = |store| self.budget(store, deadline);
         let (redis, mongodb, clickhouse) = tokio::join!(
-            self.read_redis(plan, &request.keys, at, budget(self.budgets.redis)),
-            self.read_mongodb(plan, &request.keys, at, budget(self.budgets.mongodb)),
-            self.read_clickhouse(plan, &request.keys, at, budget(self.budgets.clickhouse)),
+            self.read_redis(requests, now, budget(self.budgets.redis)),
+            self.read_mongodb(requests, now, budget(self.budgets.mongodb)),
+            self.read_clickhouse(requests, now, budget(self.budgets.clickhouse)),
         );
-        let mut rows = Rows::new(plan, request.keys.len());
-        let mut away = None;
-        for (store, views, (part, error)) in [
-            (Store::Redis, &plan.redis, redis),
-            (Store::MongoDb, &plan.mongodb, mongodb),
-            (Store::ClickHouse, &plan.clickhouse, clickhouse),
-        ] {
-            rows.place(views, part);
-            away = away.or(error.map(|reason| (store, reason)));
-        }
-        let rows = rows.finish(plan);
-        let newest = rows.iter().flat_map(|row| &row.values).filter_map(|value| value.event_time).max();
-        Answer { rows, as_of: at.of(newest), away }
+        let parts = requests.iter().zip(redis).zip(mongodb).zip(clickhouse);
+        parts
+            .map(|(((request, redis), mongodb), clickhouse)| answer(request, now, [redis, mongodb, clickhouse]))
+            .collect()
     }
 
     /// A store's own time, or what is left of the reader's if that is less.
@@ -145,81 +167,101 @@ impl Repository {
         Budget { time, cut: time < own }
     }
 
-    /// One round trip, whatever the number of keys and views.
-    async fn read_redis(&self, plan: &Plan, keys: &[KeyText], at: Instant, budget: Budget) -> (Part, Option<String>) {
-        if plan.redis.is_empty() {
-            return (Vec::new(), None);
+    /// One round trip, whatever the number of requests, keys and views.
+    async fn read_redis(&self, requests: &[Request], now: i64, budget: Budget) -> Parts {
+        let reads = HashReads::new(requests);
+        if reads.is_empty() {
+            return nothing(requests);
         }
-        let reads: Vec<(String, &[String])> = keys.iter().map(|key| plan.redis_read(key)).collect();
         let store = self.features.read().clone();
         let reading = async {
             let Some(store) = store else { return Err("the feature state has not been reached yet".to_owned()) };
-            store.read(&reads).await.map_err(|error| error.to_string())
+            store.read(reads.reads()).await.map_err(|error| error.to_string())
         };
-        match ask(&self.redis_breaker, "redis", budget, reading).await {
-            Err(reason) => (all_failed(plan, &plan.redis, keys, &reason), Some(reason)),
-            Ok(found) => {
-                let of_view = |part: &ViewPlan| {
-                    let view = plan.view(part);
-                    let one = |fields: &Vec<Option<Vec<u8>>>| {
-                        from_slots(view, &part.wanted, fields.get(part.fields.clone()).unwrap_or_default(), at)
-                    };
-                    found.iter().map(one).collect()
+        let found = match ask(&self.redis_breaker, "redis", budget, reading).await {
+            Err(reason) => return all_failed(requests, |plan| &plan.redis, &reason),
+            Ok(found) => found,
+        };
+        let of_request = |(number, request): (usize, &Request)| {
+            let of_view = |(place, part): (usize, &ViewPlan)| {
+                let view = request.plan.view(part);
+                let completed = self.completed_run(view);
+                let one = |key| {
+                    let (hash, fields) = reads.slots(number, key, (place, part));
+                    let stored = found.get(hash).and_then(|stored| stored.get(fields)).unwrap_or_default();
+                    match completed {
+                        Some(completed) => from_batch_slot(view, &part.wanted, stored, completed, request.at(now)),
+                        None => from_slots(view, &part.wanted, stored, request.at(now)),
+                    }
                 };
-                (plan.redis.iter().map(of_view).collect(), None)
-            }
-        }
+                (0..request.keys.len()).map(one).collect()
+            };
+            (request.plan.redis.iter().enumerate().map(of_view).collect(), None)
+        };
+        requests.iter().enumerate().map(of_request).collect()
     }
 
-    async fn read_mongodb(&self, plan: &Plan, keys: &[KeyText], at: Instant, budget: Budget) -> (Part, Option<String>) {
-        if plan.mongodb.is_empty() {
-            return (Vec::new(), None);
+    async fn read_mongodb(&self, requests: &[Request], now: i64, budget: Budget) -> Parts {
+        let (reads, shares) = shared::views(requests, |request| &request.plan.mongodb, |_| None);
+        if reads.is_empty() {
+            return nothing(requests);
         }
-        let texts: Vec<&str> = keys.iter().map(KeyText::as_str).collect();
         let reading = async {
-            let views =
-                plan.mongodb.iter().map(|part| self.profiles.read(plan.view(part), part.wanted.features(), &texts));
+            let views = reads.iter().map(|read| async move {
+                let texts: Vec<&str> = read.keys.iter().map(KeyText::as_str).collect();
+                self.profiles.read(read.request.plan.view(read.part), &read.features, &texts).await
+            });
             futures::future::try_join_all(views).await.map_err(|error| error.to_string())
         };
-        match ask(&self.mongodb_breaker, "mongodb", budget, reading).await {
-            Err(reason) => (all_failed(plan, &plan.mongodb, keys, &reason), Some(reason)),
-            Ok(found) => {
-                let of_view = |(part, profiles): (&ViewPlan, Vec<Option<Profile>>)| {
-                    let view = plan.view(part);
-                    let finished = |profile: Profile| Finished { newest: profile.newest, values: profile.values };
-                    let one = |profile: Option<Profile>| {
-                        from_finished(view, part.wanted.features(), profile.map(finished), at)
-                    };
-                    profiles.into_iter().map(one).collect()
+        let mut found = match ask(&self.mongodb_breaker, "mongodb", budget, reading).await {
+            Err(reason) => return all_failed(requests, |plan| &plan.mongodb, &reason),
+            Ok(found) => found,
+        };
+        let mut of_request = |(request, shares): (&Request, Vec<Share>)| {
+            let of_view = |(part, (read, start)): (&ViewPlan, Share)| {
+                let view = request.plan.view(part);
+                let (completed, wanted, at) = (self.completed_run(view), part.wanted.features(), request.at(now));
+                let finished = |newest, values| Finished { newest, values }.only(&reads[read].features, wanted);
+                let one = |profile: &mut Option<Profile>| match (profile.take(), completed) {
+                    (Some(Profile { newest, run: Some(run), values }), Some(completed)) => {
+                        from_batch_document(view, wanted, finished(newest, values), run, completed, at)
+                    }
+                    (profile, _) => {
+                        from_finished(view, wanted, profile.map(|found| finished(found.newest, found.values)), at)
+                    }
                 };
-                (plan.mongodb.iter().zip(found).map(of_view).collect(), None)
-            }
-        }
+                found[read][start..][..request.keys.len()].iter_mut().map(one).collect()
+            };
+            (request.plan.mongodb.iter().zip(shares).map(of_view).collect(), None)
+        };
+        requests.iter().zip(shares).map(&mut of_request).collect()
     }
 
-    async fn read_clickhouse(
-        &self,
-        plan: &Plan,
-        keys: &[KeyText],
-        at: Instant,
-        budget: Budget,
-    ) -> (Part, Option<String>) {
-        if plan.clickhouse.is_empty() {
-            return (Vec::new(), None);
+    async fn read_clickhouse(&self, requests: &[Request], now: i64, budget: Budget) -> Parts {
+        let (reads, shares) = shared::views(requests, |request| &request.plan.clickhouse, |request| request.as_of);
+        if reads.is_empty() {
+            return nothing(requests);
         }
-        let views = plan.clickhouse.iter();
-        let views = views.map(|part| self.on_demand.get(&plan.definitions, part.view, keys, at, budget.time));
-        let found = futures::future::join_all(views).await;
-        let mut away = None;
-        let mut of_view = |(part, computed): (&ViewPlan, Vec<Computed>)| {
-            let one = |computed| from_computed(plan, part, computed, at, &mut away);
-            computed.into_iter().map(one).collect()
+        let found = reads.iter().map(|read| {
+            let at = read.request.at(now);
+            self.on_demand.get(&read.request.plan.definitions, read.part.view, &read.keys, at, budget.time)
+        });
+        let found = futures::future::join_all(found).await;
+        let of_request = |(request, shares): (&Request, Vec<Share>)| {
+            let mut away = None;
+            let of_view = |(part, (read, start)): (&ViewPlan, Share)| {
+                let one =
+                    |computed: &Computed| from_computed(&request.plan, part, computed, request.at(now), &mut away);
+                found[read][start..][..request.keys.len()].iter().map(one).collect()
+            };
+            let part = request.plan.clickhouse.iter().zip(shares).map(of_view).collect();
+            (part, away)
         };
-        let part = plan.clickhouse.iter().zip(found).map(&mut of_view).collect();
-        if away.is_some() {
+        let parts: Parts = requests.iter().zip(shares).map(of_request).collect();
+        if parts.iter().any(|(_, away)| away.is_some()) {
             metrics::counter!("millrace_read_store_errors_total", "store" => "clickhouse").increment(1);
         }
-        (part, away)
+        parts
     }
 }
 
@@ -227,7 +269,7 @@ impl Repository {
 fn from_computed(
     plan: &Plan,
     part: &ViewPlan,
-    computed: Computed,
+    computed: &Computed,
     at: Instant,
     away: &mut Option<String>,
 ) -> Vec<FeatureValue> {
@@ -250,7 +292,7 @@ fn from_computed(
         }
         Computed::LastKnown(finished, reason) => {
             away.get_or_insert_with(|| reason.clone());
-            let mut values = from_finished(view, part.wanted.features(), Some(wanted(&finished)), at);
+            let mut values = from_finished(view, part.wanted.features(), Some(wanted(finished)), at);
             for value in &mut values {
                 value.status = Status::Error;
                 value.reason = Some(format!("clickhouse: {reason}; this is the last known value"));
@@ -295,10 +337,38 @@ async fn ask<T>(
     }
 }
 
-fn all_failed(plan: &Plan, views: &[ViewPlan], keys: &[KeyText], reason: &str) -> Part {
-    let of_view =
-        |part: &ViewPlan| keys.iter().map(|_| failed(plan.view(part), part.wanted.features(), None, reason)).collect();
-    views.iter().map(of_view).collect()
+/// No request wants anything of the store.
+fn nothing(requests: &[Request]) -> Parts {
+    requests.iter().map(|_| (Vec::new(), None)).collect()
+}
+
+/// The store did not answer those requests that want something of it.
+fn all_failed(requests: &[Request], views: impl Fn(&Plan) -> &[ViewPlan], reason: &str) -> Parts {
+    let of_request = |request: &Request| {
+        let plan = &*request.plan;
+        let of_view = |part: &ViewPlan| {
+            request.keys.iter().map(|_| failed(plan.view(part), part.wanted.features(), None, reason)).collect()
+        };
+        let part: Part = views(plan).iter().map(of_view).collect();
+        let away = (!part.is_empty()).then(|| reason.to_owned());
+        (part, away)
+    };
+    requests.iter().map(of_request).collect()
+}
+
+/// A request's answer from what Redis, MongoDB and ClickHouse know.
+fn answer(request: &Request, now: i64, parts: [(Part, Option<String>); 3]) -> Answer {
+    let plan = &*request.plan;
+    let mut rows = Rows::new(plan, request.keys.len());
+    let mut away = Vec::new();
+    let stores = [(Store::Redis, &plan.redis), (Store::MongoDb, &plan.mongodb), (Store::ClickHouse, &plan.clickhouse)];
+    for ((store, views), (part, error)) in stores.into_iter().zip(parts) {
+        rows.place(views, part);
+        away.extend(error.map(|reason| (store, reason)));
+    }
+    let rows = rows.finish(plan);
+    let newest = rows.iter().flat_map(|row| &row.values).filter_map(|value| value.event_time).max();
+    Answer { rows, as_of: request.at(now).of(newest), away }
 }
 
 /// Rows while the stores' parts are put in their places.

@@ -5,14 +5,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use millrace_common::clock::now_ms;
 use millrace_common::config::StoreConfig;
-use millrace_common::log::{Log, registry};
+use millrace_common::jobs::{batch_views, show_age};
+use millrace_common::log::job::{self, JobState};
+use millrace_common::log::{Log, LogError, registry};
 use millrace_common::names::Names;
 use millrace_common::process::Readiness;
 use millrace_common::stores::features::FeatureStore;
 use millrace_common::stores::profiles::ProfileStore;
 use millrace_common::worker::DefinitionsCache;
-use millrace_core::definitions::{Definitions, Store};
+use millrace_core::definitions::{Definitions, Store, View};
 use parking_lot::RwLock;
 use quick_cache::sync::Cache;
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -25,7 +28,7 @@ use crate::error::RequestError;
 use crate::names::Named;
 use crate::repository::{Answer, Plan, Repository, Request, Warehouse};
 
-/// How often new definitions, and a store that is away, are looked for.
+/// How often new definitions, completed runs, and a store that is away are looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Lists of features whose plans are kept.
 const PLANS: usize = 1_000;
@@ -77,6 +80,11 @@ impl Shared {
             serving: RwLock::new(None),
             readiness,
         })
+    }
+
+    /// When an answer must be there.
+    pub fn deadline(&self) -> Duration {
+        self.budgets.deadline
     }
 
     /// What is served now, or why nothing is.
@@ -193,12 +201,28 @@ impl Keeper {
         let Some((log, cache)) = &self.opened else { return Ok(()) };
         let newest = registry::everywhere(log).await.map_err(|error| log_error(&error))?;
         let newest = newest.ok_or("definitions; run `millrace apply`")?;
+        let definitions = cache.get(newest).await.map_err(|error| error.to_string())?;
+        // Before new definitions are served: what an older run of a view of theirs wrote must not be.
+        self.follow_runs(log, &definitions).await.map_err(|error| log_error(&error))?;
         if newest != self.version {
-            let definitions = cache.get(newest).await.map_err(|error| error.to_string())?;
             *self.shared.serving.write() = Some(Arc::new(Serving::new(definitions, newest, log)));
             self.version = newest;
             tracing::info!(version = newest, "definitions in force");
         }
+        Ok(())
+    }
+
+    /// Learns which runs of batch views have completed, and says how old what they wrote is: here too, so that a
+    /// scheduler that is dead is seen.
+    async fn follow_runs(&self, log: &Log, definitions: &Definitions) -> Result<(), LogError> {
+        let views: Vec<&View> = batch_views(definitions).into_iter().map(|(_, view)| view).collect();
+        let names: Vec<String> = views.iter().map(|view| view.id()).collect();
+        let states = job::states(log, &names).await?;
+        let now = now_ms();
+        views.iter().zip(&states).for_each(|(view, state)| show_age(view, state, now));
+        let completed = |(name, state): (String, JobState)| Some((name, state.completed?.run.number));
+        let runs = names.into_iter().zip(states).filter_map(completed).collect();
+        self.shared.repository.set_completed_runs(runs);
         Ok(())
     }
 

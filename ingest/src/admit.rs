@@ -2,8 +2,7 @@
 
 use millrace_common::clock::now_ms;
 use millrace_common::log::{AppendError, Appender};
-use millrace_core::definitions::Definitions;
-use millrace_core::event::{Event, EventId, MAX_EVENT_BYTES, RawEvent, Rejected};
+use millrace_core::event::{Event, EventId, EventReader, MAX_EVENT_BYTES, Rejected};
 use millrace_core::partition::Partition;
 use millrace_core::position::Position;
 use serde_json::value::RawValue;
@@ -75,11 +74,11 @@ pub fn split(body: &str, ndjson: bool) -> Result<(Form, Vec<&str>), RequestError
 }
 
 /// Validates one event of a request.
-pub fn validate(
-    definitions: &Definitions,
+pub fn validate<'b>(
+    reader: &mut EventReader<'_, 'b>,
     context: &RequestContext,
     index: usize,
-    text: &str,
+    text: &'b str,
 ) -> Result<Event, Rejected> {
     if text.len() > MAX_EVENT_BYTES {
         let reason = format!("an event must not be larger than {MAX_EVENT_BYTES} bytes");
@@ -89,7 +88,7 @@ pub fn validate(
         Some(key) => EventId::Given(format!("{key}-{index}")),
         None => EventId::Made(uuid::Uuid::now_v7().to_string()),
     };
-    let mut event = RawEvent::parse(text, context.flat)?.validate(definitions, now_ms(), make_id)?;
+    let mut event = reader.read(text, now_ms(), make_id)?;
     if event.traceparent.is_none() {
         event.traceparent.clone_from(&context.traceparent);
     }
@@ -97,14 +96,14 @@ pub fn validate(
 }
 
 /// Appends valid events in order. Each has its own outcome.
-pub async fn append(appender: &Appender, partitions: u16, events: &[Event]) -> Vec<Result<Accepted, AppendError>> {
+pub async fn append(appender: &Appender, partitions: u16, events: Vec<Event>) -> Vec<Result<Accepted, AppendError>> {
     let placed: Vec<(Partition, &Event)> = events.iter().map(|event| (event.partition(partitions), event)).collect();
     let outcomes = appender.append_batch(&placed).await;
-    let accepted = |((partition, event), outcome): (&(Partition, &Event), Result<Position, AppendError>)| {
-        let accept = |position| Accepted { partition: *partition, position, event_id: event.id.as_str().to_owned() };
-        outcome.map(accept)
+    let places: Vec<Partition> = placed.into_iter().map(|(partition, _)| partition).collect();
+    let accepted = |((event, partition), outcome): ((Event, Partition), Result<Position, AppendError>)| {
+        outcome.map(|position| Accepted { partition, position, event_id: event.id.into_string() })
     };
-    placed.iter().zip(outcomes).map(accepted).collect()
+    events.into_iter().zip(places).zip(outcomes).map(accepted).collect()
 }
 
 #[cfg(test)]

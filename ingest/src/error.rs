@@ -1,8 +1,8 @@
 //! What a sender is told when a request cannot be taken. Every body is `{"error": …, "field"?: …}`.
 
 use axum::Json;
-use axum::http::StatusCode;
-use axum::http::header::RETRY_AFTER;
+use axum::http::header::{CONNECTION, RETRY_AFTER};
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use millrace_core::event::Rejected;
 use serde_json::json;
@@ -19,6 +19,9 @@ pub enum RequestError {
     /// The body did not arrive in time.
     #[error("the request body did not arrive in time")]
     Slow,
+    /// Too many others are in hand.
+    #[error("too many requests in hand; try again later")]
+    Busy,
     /// One event, and it is not valid.
     #[error("{}", .0.reason)]
     Rejected(Rejected),
@@ -32,21 +35,37 @@ pub enum RequestError {
     },
 }
 
+impl RequestError {
+    /// Whether the body may not have been read to its end: a next request on the connection would be taken for the
+    /// rest of this one.
+    fn leaves_body_unread(&self) -> bool {
+        matches!(self, Self::TooLarge(_) | Self::Slow | Self::Busy)
+    }
+}
+
 impl IntoResponse for RequestError {
     fn into_response(self) -> Response {
         let error = self.to_string();
-        match self {
-            Self::Unparsable(_) => (StatusCode::BAD_REQUEST, Json(json!({ "error": error }))).into_response(),
-            Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, Json(json!({ "error": error }))).into_response(),
-            Self::Slow => (StatusCode::REQUEST_TIMEOUT, Json(json!({ "error": error }))).into_response(),
+        let closes = self.leaves_body_unread();
+        let (status, body) = match self {
+            Self::Unparsable(_) => (StatusCode::BAD_REQUEST, json!({ "error": error })),
+            Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, json!({ "error": error })),
+            Self::Slow => (StatusCode::REQUEST_TIMEOUT, json!({ "error": error })),
             Self::Rejected(rejected) => {
-                let body = json!({ "error": error, "field": rejected.field });
-                (StatusCode::UNPROCESSABLE_ENTITY, Json(body)).into_response()
+                (StatusCode::UNPROCESSABLE_ENTITY, json!({ "error": error, "field": rejected.field }))
             }
+            Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, json!({ "error": error, "accepted": [] })),
             Self::Unavailable { accepted, .. } => {
-                let body = json!({ "error": error, "accepted": accepted });
-                (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, "1")], Json(body)).into_response()
+                (StatusCode::SERVICE_UNAVAILABLE, json!({ "error": error, "accepted": accepted }))
             }
+        };
+        let mut response = (status, Json(body)).into_response();
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
+        if closes {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
     }
 }

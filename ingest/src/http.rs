@@ -8,12 +8,17 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{Router, post};
-use millrace_core::event::Rejected;
+use millrace_core::event::{EventReader, Rejected};
+use serde::Serialize;
 use serde_json::json;
 
 use crate::admit::{Accepted, Form, RequestContext, append, split, validate};
+use crate::body;
 use crate::error::RequestError;
 use crate::state::{Ready, Shared};
+
+/// The longest header that is looked at: an idempotency key and an index make an event id.
+const MAX_HEADER_BYTES: usize = 200;
 
 /// The routes that take events.
 pub fn routes(shared: Arc<Shared>) -> Router {
@@ -33,14 +38,15 @@ async fn flat_event(
 }
 
 async fn take(shared: &Shared, headers: &HeaderMap, body: Body, flat: bool) -> Result<Response, RequestError> {
-    let _permit = shared.permits.try_acquire().map_err(|_| unavailable("too many requests in hand".into()))?;
-    let body = read_body(shared, body).await?;
+    let _permit = shared.permits.try_acquire().map_err(|_| RequestError::Busy)?;
+    let body = body::read(body, shared.max_body, shared.body_timeout).await?;
     let text = std::str::from_utf8(&body).map_err(|error| RequestError::Unparsable(format!("not UTF-8: {error}")))?;
-    let content_type = header_text(headers, header::CONTENT_TYPE.as_str()).unwrap_or_default();
+    let content_type = header_text(headers, header::CONTENT_TYPE.as_str())?.unwrap_or_default();
     let ndjson = content_type.contains("ndjson") || content_type.contains("jsonl");
     let context = RequestContext {
-        idempotency_key: header_text(headers, "idempotency-key"),
-        traceparent: header_text(headers, "traceparent"),
+        idempotency_key: header_text(headers, "idempotency-key")?.map(str::to_owned),
+        // A trace that cannot be read is nobody's reason to lose an event.
+        traceparent: header_text(headers, "traceparent").ok().flatten().map(str::to_owned),
         flat,
     };
     let ready = shared.ready()?;
@@ -48,9 +54,9 @@ async fn take(shared: &Shared, headers: &HeaderMap, body: Body, flat: bool) -> R
     if flat && form != Form::One {
         return Err(RequestError::Unparsable("POST /event takes one event; send many to /v1/events".into()));
     }
-    let admitted = admit(&ready, &context, &items).await?;
-    metrics::counter!("millrace_events_accepted_total").increment(admitted.accepted.len() as u64);
-    metrics::counter!("millrace_events_rejected_total").increment(admitted.rejected.len() as u64);
+    let admitted = admit(&ready, &context, &items).await.inspect_err(|_| shared.counters.refused.increment(1))?;
+    shared.counters.accepted.increment(admitted.accepted.len() as u64);
+    shared.counters.rejected.increment(admitted.rejected.len() as u64);
     answer(form, admitted)
 }
 
@@ -62,8 +68,9 @@ struct Admitted {
 async fn admit(ready: &Ready, context: &RequestContext, items: &[&str]) -> Result<Admitted, RequestError> {
     let mut rejected = Vec::new();
     let (mut indexes, mut valid) = (Vec::with_capacity(items.len()), Vec::with_capacity(items.len()));
+    let mut reader = EventReader::new(&ready.definitions, context.flat);
     for (index, item) in items.iter().enumerate() {
-        match validate(&ready.definitions, context, index, item) {
+        match validate(&mut reader, context, index, item) {
             Ok(event) => {
                 indexes.push(index);
                 valid.push(event);
@@ -71,7 +78,8 @@ async fn admit(ready: &Ready, context: &RequestContext, items: &[&str]) -> Resul
             Err(reason) => rejected.push((index, reason)),
         }
     }
-    let outcomes = append(&ready.appender, ready.partitions, &valid).await;
+    drop(reader);
+    let outcomes = append(&ready.appender, ready.partitions, valid).await;
     let mut accepted = Vec::with_capacity(outcomes.len());
     let mut failure = None;
     for (index, outcome) in indexes.into_iter().zip(outcomes) {
@@ -83,11 +91,19 @@ async fn admit(ready: &Ready, context: &RequestContext, items: &[&str]) -> Resul
     match failure {
         None => Ok(Admitted { accepted, rejected }),
         Some(error) => {
-            metrics::counter!("millrace_requests_refused_total").increment(1);
             let accepted = accepted.into_iter().map(|(index, _)| index).collect();
             Err(RequestError::Unavailable { reason: error.to_string(), accepted })
         }
     }
+}
+
+/// What the sender of one event is told.
+#[derive(Serialize)]
+struct OneAccepted {
+    event_id: String,
+    id: String,
+    partition: u16,
+    status: &'static str,
 }
 
 fn answer(form: Form, admitted: Admitted) -> Result<Response, RequestError> {
@@ -101,12 +117,8 @@ fn answer(form: Form, admitted: Admitted) -> Result<Response, RequestError> {
             });
         }
         if let Some((_, entry)) = accepted.pop() {
-            let body = json!({
-                "status": "accepted",
-                "id": entry.position.to_string(),
-                "partition": entry.partition.0,
-                "event_id": entry.event_id,
-            });
+            let id = entry.position.to_string();
+            let body = OneAccepted { event_id: entry.event_id, id, partition: entry.partition.0, status: "accepted" };
             return Ok((StatusCode::ACCEPTED, Json(body)).into_response());
         }
     }
@@ -123,26 +135,13 @@ fn answer(form: Form, admitted: Admitted) -> Result<Response, RequestError> {
     Ok((status, Json(body)).into_response())
 }
 
-async fn read_body(shared: &Shared, body: Body) -> Result<bytes::Bytes, RequestError> {
-    let read = axum::body::to_bytes(body, shared.max_body);
-    match tokio::time::timeout(shared.body_timeout, read).await {
-        Err(_) => Err(RequestError::Slow),
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(error)) => {
-            let limit = std::error::Error::source(&error).is_some_and(|source| source.to_string().contains("limit"));
-            Err(if limit {
-                RequestError::TooLarge(format!("the body is larger than {} bytes", shared.max_body))
-            } else {
-                RequestError::Unparsable(format!("failed to read the body: {error}"))
-            })
+/// A header's text, none where it is empty or not there.
+fn header_text<'h>(headers: &'h HeaderMap, name: &str) -> Result<Option<&'h str>, RequestError> {
+    let Some(value) = headers.get(name).filter(|value| !value.is_empty()) else { return Ok(None) };
+    match value.to_str() {
+        Ok(text) if text.len() <= MAX_HEADER_BYTES => Ok(Some(text)),
+        _ => {
+            Err(RequestError::Unparsable(format!("the header `{name}` is not 1 to {MAX_HEADER_BYTES} bytes of ASCII")))
         }
     }
-}
-
-fn header_text(headers: &HeaderMap, name: &str) -> Option<String> {
-    headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned).filter(|text| !text.is_empty())
-}
-
-fn unavailable(reason: String) -> RequestError {
-    RequestError::Unavailable { reason, accepted: Vec::new() }
 }

@@ -2,6 +2,7 @@
 //! it. Leaves duplicates, features and everything after the log to the consumers.
 
 mod admit;
+mod body;
 mod config;
 mod error;
 mod http;

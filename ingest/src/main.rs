@@ -1,7 +1,7 @@
 //! `ingest`: HTTP events in, log entries out.
 
 use clap::Parser;
-use millrace_common::{process, telemetry};
+use millrace_common::{healthcheck, process, telemetry};
 use millrace_ingest::{Config, run};
 use tokio::net::TcpListener;
 
@@ -11,6 +11,9 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let config = Config::parse();
+    if config.process.healthcheck {
+        return healthcheck::ask(config.listen);
+    }
     let metrics = telemetry::init(&config.process)?;
     let shutdown = process::shutdown_on_signal()?;
     let listener = TcpListener::bind(config.listen).await?;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use metrics::Counter;
 use millrace_common::log::{Appender, Log, LogError, registry};
 use millrace_common::names::Names;
 use millrace_common::process::Readiness;
@@ -29,8 +30,30 @@ pub struct Shared {
     pub max_body: usize,
     /// How long a body may take.
     pub body_timeout: Duration,
+    /// What is counted.
+    pub counters: Counters,
     ready: RwLock<Option<Ready>>,
     readiness: Readiness,
+}
+
+/// Counters, looked up once rather than per request.
+pub struct Counters {
+    /// Events in the log.
+    pub accepted: Counter,
+    /// Events that are not valid.
+    pub rejected: Counter,
+    /// Requests that the log did not take whole.
+    pub refused: Counter,
+}
+
+impl Counters {
+    fn new() -> Self {
+        Self {
+            accepted: metrics::counter!("millrace_events_accepted_total"),
+            rejected: metrics::counter!("millrace_events_rejected_total"),
+            refused: metrics::counter!("millrace_requests_refused_total"),
+        }
+    }
 }
 
 /// Everything that taking an event needs.
@@ -51,6 +74,7 @@ impl Shared {
             permits: Semaphore::new(config.max_requests),
             max_body: config.max_body,
             body_timeout: config.body_timeout,
+            counters: Counters::new(),
             ready: RwLock::new(None),
             readiness,
         }

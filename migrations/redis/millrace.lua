@@ -9,6 +9,8 @@
 
 local LEASE_OWNER, LEASE_EPOCH, LEASE_EXPIRES = 'owner', 'epoch', 'expires'
 local POSITION, ENTRIES, IN_FLIGHT = ':position', ':entries', ':in_flight'
+-- About so many dead letters of a partition are kept: nothing else bounds what a sender's mistake can pile up here.
+local MOST_LETTERS = 100000
 
 local function refuse(why)
   return redis.error_reply('MILLRACE ' .. why)
@@ -221,7 +223,7 @@ local function advance(keys, args)
   end
   -- Only the first of these can fail, and only where the key is no stream: then nothing has been appended.
   for _, letter in ipairs(letters) do
-    redis.call('XADD', dead, '*', unpack(args, letter[1], letter[2]))
+    redis.call('XADD', dead, 'MAXLEN', '~', MOST_LETTERS, '*', unpack(args, letter[1], letter[2]))
   end
 
   redis.call('HSET', cursor, sink .. POSITION, to.id, sink .. ENTRIES, entries)
@@ -341,6 +343,80 @@ local function control(keys, args)
 end
 
 ---------------------------------------------------------------------------------------------------------------------
+-- Jobs. A job's hash holds its lease and what became of its runs. A run is an epoch of the lease, so its number grows
+-- and owner and number are its token. `running` has begun and not ended; `completed` is what readers count from;
+-- `settled` is the latest instant that a run has ended for, well or not.
+
+local OUTCOMES = { succeeded = true, failed = true, interrupted = true }
+
+-- KEYS: job, runs. ARGV: owner, run, as of, how many records are kept.
+-- Answers 1, or 0 where another has the lease. A run that began before and never ended is recorded as abandoned.
+local function job_begin(keys, args)
+  local job, runs, run = keys[1], keys[2], args[2]
+  local as_of, keep = count(args[3]), count(args[4])
+  if not as_of or not keep or keep == 0 then
+    return refuse('job_begin needs an instant and a number of records')
+  end
+  if not holds(job, args[1], run) then
+    return 0
+  end
+  local left = redis.call('HMGET', job, 'running', 'running_as_of', 'running_since')
+  if left[1] and left[1] ~= run then
+    redis.call('XADD', runs, 'MAXLEN', '~', whole(keep), '*',
+      'run', left[1], 'as_of', left[2], 'started', left[3], 'outcome', 'abandoned')
+  end
+  redis.call('HSET', job, 'running', run, 'running_as_of', whole(as_of), 'running_since', whole(now_ms()))
+  return 1
+end
+
+-- KEYS: job, runs, failed keys. ARGV: owner, run, outcome, how many records are kept, how many ms failed keys are kept,
+-- rows, written, there already, failed, why, then failed key and reason in turn.
+-- Answers 1 (also where that was done before), or 0 where another has the lease.
+local function job_finish(keys, args)
+  local job, runs, failed_keys = keys[1], keys[2], keys[3]
+  local run, outcome, keep, keep_ms = args[2], args[3], count(args[4]), count(args[5])
+  local rows = count(args[6])
+  if not OUTCOMES[outcome] or not keep or keep == 0 or not keep_ms or not rows or #args < 10 or #args % 2 == 1 then
+    return refuse('job_finish is malformed')
+  end
+  if #args > 10 + CHUNK then
+    return refuse('job_finish was given too many failed keys')
+  end
+  local stored = redis.call('HMGET', job, 'finished', 'running', 'running_as_of', 'running_since', 'settled')
+  if stored[1] == run then
+    return 1
+  end
+  if not holds(job, args[1], run) then
+    return 0
+  end
+  if stored[2] ~= run then
+    return refuse('job_finish ends a run that has begun')
+  end
+
+  local now, as_of = whole(now_ms()), stored[3]
+  if #args > 10 then
+    redis.call('HSET', failed_keys, unpack(args, 11))
+    redis.call('PEXPIRE', failed_keys, whole(keep_ms))
+  end
+  redis.call('XADD', runs, 'MAXLEN', '~', whole(keep), '*',
+    'run', run, 'as_of', as_of, 'started', stored[4], 'ended', now, 'outcome', outcome,
+    'rows', args[6], 'written', args[7], 'already', args[8], 'failed', args[9], 'reason', args[10])
+  local fields = { 'finished', run }
+  if outcome == 'succeeded' then
+    for _, value in ipairs({ 'completed', run, 'completed_as_of', as_of, 'completed_at', now, 'completed_rows', args[6] }) do
+      fields[#fields + 1] = value
+    end
+  end
+  if outcome ~= 'interrupted' and tonumber(as_of) > (tonumber(stored[5] or '') or 0) then
+    fields[#fields + 1] = 'settled'
+    fields[#fields + 1] = as_of
+  end
+  redis.call('HDEL', job, 'running', 'running_as_of', 'running_since')
+  redis.call('HSET', job, unpack(fields))
+  return 1
+end
+
+---------------------------------------------------------------------------------------------------------------------
 -- Members. KEYS: workers. ARGV: id, ttl ms. Answers the ids that are alive, this one among them.
 local function heartbeat(keys, args)
   local ttl = count(args[2])
@@ -375,6 +451,8 @@ register('release', release, { 'allow-oom' })
 register('intend', intend, { 'allow-oom' })
 register('advance', advance, { 'allow-oom' })
 register('put', put, { 'allow-oom' })
+register('job_begin', job_begin, { 'allow-oom' })
+register('job_finish', job_finish, { 'allow-oom' })
 register('heartbeat', heartbeat, { 'allow-oom' })
 register('leave', leave, { 'allow-oom' })
 register('fence', fence, { 'allow-oom' })

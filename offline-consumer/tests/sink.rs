@@ -250,6 +250,80 @@ async fn a_server_that_is_not_set_up_makes_the_sink_wait_and_loses_nothing() {
     world.holds_exactly(100).await;
 }
 
+#[tokio::test]
+async fn a_table_that_takes_no_row_is_at_fault_itself_and_no_event_is_left_out() {
+    let world = World::new("notable").await;
+    let run = async |sql: &str| world.store.client().query_raw(sql).execute().await.unwrap();
+    let batch = world.batch(0, 1_000);
+    let mut sink = world.sink().await;
+    // Each row is refused with an error about values; then one with an error that is about none; then the table goes.
+    for (break_it, mend_it) in [
+        ("ALTER TABLE events ADD CONSTRAINT none CHECK event_id = ''", "ALTER TABLE events DROP CONSTRAINT none"),
+        (
+            "ALTER TABLE events RENAME COLUMN traceparent TO trace",
+            "ALTER TABLE events RENAME COLUMN trace TO traceparent",
+        ),
+        ("RENAME TABLE events TO elsewhere", "RENAME TABLE elsewhere TO events"),
+    ] {
+        run(break_it).await;
+        for _ in 0..4 {
+            let refused = sink.commit(&batch, &world.cursor).await;
+            assert!(matches!(refused, Err(SinkError::Transient { .. })), "{break_it}: {refused:?}");
+        }
+        run(mend_it).await;
+    }
+    assert_eq!(commit(&mut sink, &batch, &world.cursor).await, []);
+    world.cursor.advance(&batch);
+    assert_eq!(commit(&mut sink, &world.batch(1_000, 1_100), &world.cursor).await, []);
+    world.holds_exactly(1_100).await;
+}
+
+#[tokio::test]
+async fn a_good_row_among_many_refused_ones_is_found_and_sent_once() {
+    let world = World::new("few").await;
+    let sql = "ALTER TABLE events ADD CONSTRAINT few CHECK toUInt64(substring(event_id, 2)) % 40 = 1";
+    world.store.client().query_raw(sql).execute().await.unwrap();
+    let batch = world.batch(0, 120);
+    // Until it has found one, nobody knows whether rows are at fault or the table.
+    let dead = commit(&mut world.sink().await, &batch, &world.cursor).await;
+    assert_eq!(dead.len(), 117);
+    world.holds_exactly(3).await;
+    // Another owner dies in the middle of it: what its pieces have brought in is not sent again.
+    let longer = world.batch(0, 130);
+    assert_eq!(commit(&mut world.sink().await, &longer, &world.cursor).await.len(), 126);
+    world.holds_exactly(4).await;
+}
+
+#[tokio::test]
+async fn a_row_without_neighbours_is_left_out_when_its_values_are_refused() {
+    let world = World::new("lone").await;
+    let sql = "ALTER TABLE events ADD CONSTRAINT not_this CHECK event_id != 'e1'";
+    world.store.client().query_raw(sql).execute().await.unwrap();
+    let batch = world.batch(0, 1);
+    let dead = commit(&mut world.sink().await, &batch, &world.cursor).await;
+    assert_eq!(dead.iter().map(|letter| letter.position).collect::<Vec<_>>(), [position(1)]);
+    world.holds_exactly(0).await;
+}
+
+/// Written past ingest, in a row: no neighbour goes in before them, and they hold nobody up.
+#[tokio::test]
+async fn rows_that_nobody_can_read_need_no_neighbour_to_be_left_out() {
+    let world = World::new("unreadable").await;
+    let mut batch = world.batch(0, 4);
+    for ((_, event), text) in batch.events.iter_mut().zip(["{\"n\":", "no json", "[1]", "{\"n\":1,\"n\":{}}"]) {
+        event.properties = text.to_owned();
+    }
+    let mut sink = world.sink().await;
+    let dead = commit(&mut sink, &batch, &world.cursor).await;
+    assert_eq!(dead.iter().map(|letter| letter.position).collect::<Vec<_>>(), [1, 2, 3, 4].map(position));
+    assert!(dead[0].reason.contains("properties"), "{}", dead[0].reason);
+    world.cursor.advance(&batch);
+    let mut batch = world.batch(4, 10);
+    batch.events[2].1.properties = "{".to_owned();
+    assert_eq!(commit(&mut sink, &batch, &world.cursor).await.len(), 1);
+    world.holds_exactly(5).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_server_neither_loses_nor_doubles_rows() {
     let dir = tempfile::tempdir().unwrap();

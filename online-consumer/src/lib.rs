@@ -14,7 +14,8 @@ use millrace_common::names::Names;
 use millrace_common::process::{Readiness, admin_routes, drain, metrics_upkeep, serve, wait_for};
 use millrace_common::stores::features::FeatureStore;
 use millrace_common::stores::profiles::ProfileStore;
-use millrace_common::worker::{DefinitionsCache, GroupConfig, Owned, Sinks, run_group, run_sink};
+use millrace_common::worker::{DefinitionsCache, GroupConfig, Owned, Sinks, run_group, run_pair};
+use millrace_core::definitions::Store;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -83,9 +84,7 @@ impl Sinks for OnlineSinks {
         let partition = owned.partition();
         let redis = RedisSink::new(self.features.clone(), self.names.clone(), partition, self.batch_entries);
         let mongodb = MongoSink::new(self.profiles.clone(), partition, self.batch_entries);
-        tokio::join!(
-            run_sink(redis, owned.clone(), cache.clone(), stop.clone()),
-            run_sink(mongodb, owned, cache, stop),
-        );
+        // Most events are for Redis, few or none for MongoDB: the one reads for both.
+        run_pair(redis, (mongodb, Store::MongoDb), owned, cache, stop).await;
     }
 }

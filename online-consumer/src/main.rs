@@ -1,8 +1,11 @@
 //! `online-consumer`: folds the log into Redis and MongoDB.
 
 use clap::Parser;
-use millrace_common::{process, telemetry};
+use millrace_common::{healthcheck, process, telemetry};
 use millrace_online_consumer::{Config, run};
+
+/// Where the admin routes are unless told.
+const ADMIN_PORT: u16 = 9101;
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -10,9 +13,12 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let config = Config::parse();
+    if config.process.healthcheck {
+        return healthcheck::ask(config.worker.admin_listen_or(ADMIN_PORT));
+    }
     let metrics = telemetry::init(&config.process)?;
     let shutdown = process::shutdown_on_signal()?;
-    let listener = process::bind_admin(config.worker.admin_listen, 9101).await?;
+    let listener = process::bind_admin(config.worker.admin_listen, ADMIN_PORT).await?;
     tracing::info!(admin = %listener.local_addr()?, "online-consumer");
     run(config, listener, metrics, shutdown).await
 }

@@ -13,7 +13,7 @@ use millrace_core::key::KeyText;
 use millrace_core::partition::Partition;
 use millrace_core::slot::Slot;
 
-use crate::fold::{Fold, Prepared, SlotKey};
+use crate::fold::{Fold, Place, Prepared, SlotKey};
 
 /// Slots kept in memory per partition between flushes.
 const HOT_SLOTS: usize = 100_000;
@@ -51,29 +51,28 @@ impl MongoSink {
         Ok(())
     }
 
-    async fn load(&mut self, definitions: &Definitions, missing: Vec<SlotKey>) -> Result<(), SinkError> {
-        let mut by_view: BTreeMap<usize, Vec<KeyText>> = BTreeMap::new();
-        for (view, key) in missing {
-            by_view.entry(view).or_default().push(key);
+    async fn load(&mut self, definitions: &Definitions, missing: Vec<(Place, SlotKey)>) -> Result<(), SinkError> {
+        let mut by_view: BTreeMap<usize, Vec<(Place, KeyText)>> = BTreeMap::new();
+        for (place, (view, key)) in missing {
+            by_view.entry(view).or_default().push((place, key));
         }
         for (index, keys) in by_view {
-            let view = &definitions.views[index];
             for chunk in keys.chunks(KEYS_PER_LOAD) {
-                self.load_chunk(index, view, chunk).await?;
+                self.load_chunk(&definitions.views[index], chunk).await?;
             }
         }
         Ok(())
     }
 
-    async fn load_chunk(&mut self, index: usize, view: &View, keys: &[KeyText]) -> Result<(), SinkError> {
-        let asked: Vec<&str> = keys.iter().map(KeyText::as_str).collect();
+    async fn load_chunk(&mut self, view: &View, keys: &[(Place, KeyText)]) -> Result<(), SinkError> {
+        let asked: Vec<&str> = keys.iter().map(|(_, key)| key.as_str()).collect();
         let stored = self.store.load(view, &asked).await.map_err(away)?;
-        for key in keys {
+        for (place, key) in keys {
             match stored.get(key.as_str()).map(|bytes| codec::decode_for(view, bytes)) {
-                None => self.fold.load((index, key.clone()), Slot::empty(view)),
-                Some(Ok(slot)) => self.fold.load((index, key.clone()), slot),
+                None => self.fold.load(*place, Slot::empty(view)),
+                Some(Ok(slot)) => self.fold.load(*place, slot),
                 Some(Err(error)) => {
-                    self.fold.refuse((index, key.clone()), format!("the stored state cannot be read: {error}"));
+                    self.fold.refuse(*place, format!("the stored state cannot be read: {error}"));
                 }
             }
         }
@@ -81,11 +80,11 @@ impl MongoSink {
     }
 
     /// Puts what has changed; answers the documents that MongoDB will never take, and why.
-    async fn flush(&self, definitions: &Definitions) -> Result<Vec<(SlotKey, String)>, SinkError> {
-        let dirty: Vec<(&SlotKey, &Slot)> = self.fold.dirty().collect();
+    async fn flush(&self, definitions: &Definitions) -> Result<Vec<(Place, String)>, SinkError> {
+        let dirty: Vec<(Place, &SlotKey, &Slot)> = self.fold.dirty().collect();
         let puts: Vec<ProfilePut<'_>> = dirty
             .iter()
-            .map(|((view, key), slot)| ProfilePut {
+            .map(|(_, (view, key), slot)| ProfilePut {
                 view: &definitions.views[*view],
                 key,
                 slot,
@@ -93,19 +92,19 @@ impl MongoSink {
             })
             .collect();
         let mut refused = Vec::new();
-        for ((key, _), written) in dirty.iter().zip(self.store.put(&puts).await.map_err(away)?) {
+        for ((place, _, _), written) in dirty.iter().zip(self.store.put(&puts).await.map_err(away)?) {
             match written {
                 ProfileWritten::Written | ProfileWritten::Already => {}
                 ProfileWritten::Stale => return Err(SinkError::Stale),
-                ProfileWritten::Refused(reason) => refused.push(((*key).clone(), reason)),
+                ProfileWritten::Refused(reason) => refused.push((*place, reason)),
             }
         }
         Ok(refused)
     }
 
     /// Dead letters for what a refused document has missed; its hot state is dropped.
-    fn bury(&mut self, prepared: &Prepared<'_>, refused: Vec<(SlotKey, String)>) -> Vec<DeadLetter> {
-        refused.into_iter().flat_map(|(key, reason)| self.fold.bury(prepared, &key, &reason)).collect()
+    fn bury(&mut self, prepared: &Prepared<'_>, refused: Vec<(Place, String)>) -> Vec<DeadLetter> {
+        refused.into_iter().flat_map(|(place, reason)| self.fold.bury(prepared, place, &reason)).collect()
     }
 }
 
@@ -124,8 +123,9 @@ impl Sink for MongoSink {
     }
 
     async fn commit<F: Fence>(&mut self, batch: &Batch, _: &F) -> Result<Vec<DeadLetter>, SinkError> {
-        let mut prepared = self.fold.prepare(batch);
-        let missing = self.fold.missing(batch, &prepared);
+        self.fold.begin(batch);
+        let mut prepared = self.fold.prepare(&batch.definitions, &batch.events);
+        let missing = self.fold.missing(&prepared);
         if !missing.is_empty() {
             self.ensure(batch).await?;
             self.load(&batch.definitions, missing).await?;

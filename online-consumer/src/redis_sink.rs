@@ -8,15 +8,20 @@ use millrace_common::names::Names;
 use millrace_common::stores::features::{FeatureStore, FeatureStoreError, Put, PutOutcome};
 use millrace_common::worker::{Batch, Fence, Sink, SinkError};
 use millrace_core::codec;
-use millrace_core::definitions::{Definitions, Store};
+use millrace_core::definitions::{Definitions, Store, View};
+use millrace_core::key::KeyText;
 use millrace_core::partition::Partition;
 use millrace_core::slot::Slot;
 use rustc_hash::FxHashMap;
 
-use crate::fold::{Fold, SlotKey};
+use crate::fold::{Fold, Place, SlotKey};
 
 /// Slots kept in memory per partition between batches.
 const HOT_SLOTS: usize = 100_000;
+/// The most entries of one batch: it bounds memory, about half a kilobyte each in every partition.
+const MAX_BATCH: usize = 50_000;
+/// Events taken apart at once: what they mean to all views stays in the processor's cache.
+const PREPARED: usize = 2_000;
 /// How long after its last event a hash without lifetime features is kept beyond its longest window.
 const RETENTION_MS: u64 = 3_600_000;
 
@@ -36,16 +41,18 @@ impl RedisSink {
         Self { fold, store, names, partition, batch_entries }
     }
 
-    async fn load(&mut self, definitions: &Definitions, missing: Vec<SlotKey>) -> Result<(), SinkError> {
-        let reads: Vec<(String, Vec<String>)> =
-            missing.iter().map(|key| (self.hash(definitions, key), vec![self.field(definitions, key)])).collect();
-        let values = self.store.read(&reads).await.map_err(away)?;
-        for (key, value) in missing.into_iter().zip(values) {
-            let view = &definitions.views[key.0];
+    async fn load(&mut self, definitions: &Definitions, missing: Vec<(Place, SlotKey)>) -> Result<(), SinkError> {
+        let read = |(_, (view, key)): &(Place, SlotKey)| {
+            let view = &definitions.views[*view];
+            (self.hash(definitions, view, key), vec![self.field(view)])
+        };
+        let values = self.store.read(&missing.iter().map(read).collect::<Vec<_>>()).await.map_err(away)?;
+        for ((place, (view, _)), value) in missing.into_iter().zip(values) {
+            let view = &definitions.views[view];
             match value.into_iter().next().flatten().map(|bytes| codec::decode_for(view, &bytes)) {
-                None => self.fold.load(key, Slot::empty(view)),
-                Some(Ok(slot)) => self.fold.load(key, slot),
-                Some(Err(error)) => self.fold.refuse(key, format!("the stored slot cannot be read: {error}")),
+                None => self.fold.load(place, Slot::empty(view)),
+                Some(Ok(slot)) => self.fold.load(place, slot),
+                Some(Err(error)) => self.fold.refuse(place, format!("the stored slot cannot be read: {error}")),
             }
         }
         Ok(())
@@ -53,26 +60,26 @@ impl RedisSink {
 
     /// One put per entity key: its slots of all views together.
     fn puts(&self, definitions: &Definitions) -> Vec<Put> {
-        let mut by_hash: FxHashMap<String, Put> = FxHashMap::default();
-        for (key, slot) in self.fold.dirty() {
-            let hash = self.hash(definitions, key);
-            let put = by_hash.entry(hash).or_insert_with_key(|hash| Put {
-                key: hash.clone(),
-                expire_ms: expiry(definitions, definitions.views[key.0].entity),
-                slots: Vec::with_capacity(2),
+        let mut puts: Vec<Put> = Vec::new();
+        let mut of_entity: FxHashMap<(usize, &str), usize> = FxHashMap::default();
+        for (_, (view, key), slot) in self.fold.dirty() {
+            let view = &definitions.views[*view];
+            let at = *of_entity.entry((view.entity, key.as_str())).or_insert_with(|| {
+                let (key, expire_ms) = (self.hash(definitions, view, key), expiry(definitions, view.entity));
+                puts.push(Put { key, expire_ms, slots: Vec::with_capacity(2) });
+                puts.len() - 1
             });
-            put.slots.push((self.field(definitions, key), codec::encode(slot)));
+            puts[at].slots.push((self.field(view), codec::encode(slot)));
         }
-        by_hash.into_values().collect()
+        puts
     }
 
-    fn hash(&self, definitions: &Definitions, (view, key): &SlotKey) -> String {
-        let entity = &definitions.entities[definitions.views[*view].entity];
-        self.names.entity(&entity.name, key.as_str())
+    fn hash(&self, definitions: &Definitions, view: &View, key: &KeyText) -> String {
+        self.names.entity(&definitions.entities[view.entity].name, key.as_str())
     }
 
-    fn field(&self, definitions: &Definitions, (view, _): &SlotKey) -> String {
-        format!("{}|{}", definitions.views[*view].id(), self.partition)
+    fn field(&self, view: &View) -> String {
+        format!("{}|{}", view.id(), self.partition)
     }
 }
 
@@ -85,16 +92,26 @@ impl Sink for RedisSink {
         (self.batch_entries, Duration::ZERO)
     }
 
+    /// Hot keys coalesce over more entries when there are many; a commit of so many still ends well within a lease.
+    fn far_behind(&self) -> usize {
+        (self.batch_entries * 5).min(MAX_BATCH).max(self.batch_entries)
+    }
+
     async fn begin<F: Fence>(&mut self, _: &SinkCursor, _: &F) -> Result<(), SinkError> {
         self.fold.reset();
         Ok(())
     }
 
     async fn commit<F: Fence>(&mut self, batch: &Batch, _: &F) -> Result<Vec<DeadLetter>, SinkError> {
-        let prepared = self.fold.prepare(batch);
-        let missing = self.fold.missing(batch, &prepared);
-        self.load(&batch.definitions, missing).await?;
-        let mut dead = self.fold.absorb(&prepared);
+        self.fold.begin(batch);
+        let mut dead = Vec::new();
+        for events in batch.events.chunks(PREPARED) {
+            let prepared = self.fold.prepare(&batch.definitions, events);
+            let missing = self.fold.missing(&prepared);
+            self.load(&batch.definitions, missing).await?;
+            dead.extend(self.fold.absorb(&prepared));
+            dead.extend(prepared.dead);
+        }
         let puts = self.puts(&batch.definitions);
         let outcomes = self.store.put(&puts).await.map_err(away)?;
         for outcome in outcomes.iter().flatten() {
@@ -104,7 +121,6 @@ impl Sink for RedisSink {
             }
         }
         self.fold.clean();
-        dead.extend(prepared.dead);
         Ok(dead)
     }
 }

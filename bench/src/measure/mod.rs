@@ -3,6 +3,7 @@
 
 pub mod drain;
 pub mod ingest;
+pub mod materialize;
 pub mod memory;
 pub mod servable;
 pub mod serve;

@@ -34,6 +34,9 @@ pub async fn run(args: ApplyArgs) -> anyhow::Result<()> {
     let source = read(&args.file)?;
     let definitions =
         Definitions::compile(source.clone()).with_context(|| format!("{} is not valid", args.file.display()))?;
+    if definitions.entities.is_empty() {
+        bail!("{} defines nothing; in force, it would remove every view for good", args.file.display());
+    }
     if args.check {
         println!("{}: {} views, {} services", args.file.display(), definitions.views.len(), definitions.services.len());
         return Ok(());

@@ -1,4 +1,4 @@
-//! `millrace dev`: stores, migrations, definitions and the four services in one terminal. Ctrl-C stops all.
+//! `millrace dev`: stores, migrations, definitions, the four services and the scheduler in one terminal. Ctrl-C stops all.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ use millrace_devstack::{Stack, StackOptions};
 use super::{apply, migrate};
 
 /// Runs everything on this machine, on loopback: what is missing of Redis, MongoDB and ClickHouse is fetched and
-/// started (a URL in the environment replaces any of them), then the four services on their usual ports.
+/// started (a URL in the environment replaces any of them), then the four services and `run-jobs` on their usual ports.
 #[derive(Clone, Debug, Args)]
 pub struct DevArgs {
     /// Definitions to apply.
@@ -52,7 +52,8 @@ pub async fn run(args: DevArgs, stores: StoreConfig) -> anyhow::Result<()> {
 
 fn start(options: &ServiceOptions) -> anyhow::Result<Vec<Service>> {
     let start = |kind: ServiceKind| Service::start_on_usual_ports(kind, kind.name(), options);
-    let mut services = ServiceKind::ALL.into_iter().map(start).collect::<Result<Vec<_>, _>>()?;
+    let kinds = ServiceKind::ALL.into_iter().chain([ServiceKind::Jobs]);
+    let mut services = kinds.map(start).collect::<Result<Vec<_>, _>>()?;
     for service in &mut services {
         service.wait_ready()?;
         let grpc = service.grpc_address().map_or_else(String::new, |address| format!(", gRPC at {address}"));

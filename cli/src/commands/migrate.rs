@@ -10,7 +10,7 @@ use millrace_common::stores::{clickhouse, profiles};
 #[derive(Clone, Debug, Args)]
 pub struct MigrateArgs {
     /// How many partitions a new log gets. Fixed for its life: the most workers that can share one group's work.
-    #[arg(long, default_value_t = LogMeta::default().partitions)]
+    #[arg(long, default_value_t = LogMeta::default().partitions, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub partitions: u16,
 
     /// The stores.

@@ -1,5 +1,7 @@
-//! Appending events: one pipeline of `XADD`s per batch on a few shared connections. Each event has its own answer,
+//! Appending events: the `XADD`s of a batch in one write, on a few shared connections. Each event has its own answer,
 //! which tells apart what was refused, what was never sent, and what may or may not be in the log.
+
+mod lane;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,12 +9,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use millrace_core::event::Event;
 use millrace_core::partition::Partition;
 use millrace_core::position::Position;
-use redis::{Cmd, Pipeline, Value};
+use redis::RedisError;
 
+use super::Log;
 use super::error::LogError;
-use super::link::{Link, spoils};
 use super::memory::{Gauge, Pressure};
-use super::{Log, value};
+use lane::Lane;
 
 /// Above this part of `maxmemory` events are refused: the rest is for the backlog's own state.
 pub const DEFAULT_REFUSE_ABOVE: f64 = 0.85;
@@ -36,10 +38,10 @@ pub enum AppendError {
 pub struct Appender(Arc<Shared>);
 
 struct Shared {
-    links: Vec<Link>,
+    lanes: Vec<Lane>,
     next: AtomicUsize,
-    /// Stream key per partition.
-    streams: Vec<String>,
+    /// Per partition, what every `XADD` to its stream begins with after the number of its parts.
+    heads: Vec<Vec<u8>>,
     gauge: Gauge,
     refuse_above: f64,
 }
@@ -53,13 +55,13 @@ impl Appender {
 
     /// The same with another bound, as a part of `maxmemory`.
     pub async fn open_refusing_above(log: &Log, connections: usize, refuse_above: f64) -> Result<Self, LogError> {
-        let links: Vec<Link> = (0..connections.max(1)).map(|_| log.link_ref().another()).collect();
-        for link in &links {
-            link.get().await?;
+        let mut lanes = Vec::with_capacity(connections.max(1));
+        for _ in 0..connections.max(1) {
+            lanes.push(Lane::open(log.link_ref().another()).await?);
         }
-        let streams = log.partitions().map(|partition| log.names().events(partition)).collect();
+        let heads = log.partitions().map(|partition| head(&log.names().events(partition))).collect();
         let gauge = Gauge::start(log.link_ref().another()).await?;
-        Ok(Self(Arc::new(Shared { links, next: AtomicUsize::new(0), streams, gauge, refuse_above })))
+        Ok(Self(Arc::new(Shared { lanes, next: AtomicUsize::new(0), heads, gauge, refuse_above })))
     }
 
     /// The log's memory as last looked at.
@@ -80,60 +82,97 @@ impl Appender {
         if self.is_refusing() {
             return vec![Err(AppendError::Pressure); events.len()];
         }
-        let mut pipeline = Pipeline::with_capacity(events.len());
+        let bytes = |event: &Event| 400 + event.properties.len();
+        let mut commands = Vec::with_capacity(events.iter().map(|(_, event)| bytes(event)).sum());
         for (partition, event) in events {
-            match self.0.streams.get(usize::from(partition.0)) {
-                Some(stream) => pipeline.add_command(xadd(stream, event)),
+            match self.0.heads.get(usize::from(partition.0)) {
+                Some(head) => xadd(head, event, &mut commands),
                 None => {
                     return vec![Err(AppendError::Away(format!("there is no partition {partition}"))); events.len()];
                 }
-            };
-        }
-        self.send(&pipeline, events.len()).await
-    }
-
-    async fn send(&self, pipeline: &Pipeline, count: usize) -> Vec<Result<Position, AppendError>> {
-        let turn = self.0.next.fetch_add(1, Ordering::Relaxed);
-        let link = &self.0.links[turn % self.0.links.len()];
-        let (number, mut connection) = match link.get().await {
-            Ok(connection) => connection,
-            Err(error) => return vec![Err(AppendError::Away(error.to_string())); count],
-        };
-        // Not `query_async`, which would answer one refused event with an error for all.
-        match connection.send_packed_commands(pipeline, 0, count).await {
-            Ok(replies) if replies.len() == count => replies.into_iter().map(answer).collect(),
-            Ok(replies) => vec![Err(AppendError::Unknown(format!("{} answers for {count}", replies.len()))); count],
-            Err(error) => {
-                if spoils(&error) {
-                    link.forget(number).await;
-                }
-                vec![Err(AppendError::Unknown(error.to_string())); count]
             }
         }
+        let turn = self.0.next.fetch_add(1, Ordering::Relaxed);
+        self.0.lanes[turn % self.0.lanes.len()].send(commands, events.len()).await
     }
 }
 
 /// `NOMKSTREAM`: a stream that `migrate` did not make has no groups, and must not come into being by accident.
-fn xadd(stream: &str, event: &Event) -> Cmd {
-    let fields = event.fields();
-    let bytes: usize = fields.iter().map(|(name, value)| name.len() + value.len()).sum();
-    let mut command = Cmd::with_capacity(4 + fields.len() * 2, bytes + stream.len() + 16);
-    command.arg("XADD").arg(stream).arg("NOMKSTREAM").arg("*");
-    for (name, value) in &fields {
-        command.arg(name.as_ref()).arg(value.as_ref());
+fn head(stream: &str) -> Vec<u8> {
+    let mut head = Vec::new();
+    for part in ["XADD", stream, "NOMKSTREAM", "*"] {
+        bulk(&["", part], &mut head);
     }
-    command
+    head
 }
 
-fn answer(reply: Value) -> Result<Position, AppendError> {
-    if let Some(position) = value::position(&reply) {
-        return Ok(position);
+/// One command in Redis's protocol.
+fn xadd(head: &[u8], event: &Event, commands: &mut Vec<u8>) {
+    length(b'*', 4 + 2 * event.field_count(), commands);
+    commands.extend_from_slice(head);
+    event.each_field(|name, value| {
+        bulk(&name, commands);
+        bulk(&[value, ""], commands);
+    });
+}
+
+fn bulk(parts: &[&str; 2], commands: &mut Vec<u8>) {
+    length(b'$', parts[0].len() + parts[1].len(), commands);
+    commands.extend_from_slice(parts[0].as_bytes());
+    commands.extend_from_slice(parts[1].as_bytes());
+    commands.extend_from_slice(b"\r\n");
+}
+
+fn length(kind: u8, mut number: usize, commands: &mut Vec<u8>) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + u8::try_from(number % 10).unwrap_or_default();
+        number /= 10;
+        if number == 0 {
+            break;
+        }
     }
-    let refused = reply.extract_error();
-    match refused {
-        Err(error) if error.code() == Some("OOM") => Err(AppendError::Pressure),
-        Err(error) => Err(AppendError::Away(error.to_string())),
-        Ok(Value::Nil) => Err(AppendError::Away("the partition's stream is gone; run `millrace migrate`".to_owned())),
-        Ok(other) => Err(AppendError::Unknown(format!("unexpected answer {other:?}"))),
+    commands.push(kind);
+    commands.extend_from_slice(&digits[at..]);
+    commands.extend_from_slice(b"\r\n");
+}
+
+fn refused(error: &RedisError) -> AppendError {
+    if error.code() == Some("OOM") { AppendError::Pressure } else { AppendError::Away(error.to_string()) }
+}
+
+fn stream_gone() -> AppendError {
+    AppendError::Away("the partition's stream is gone; run `millrace migrate`".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use millrace_core::event::EventId;
+    use millrace_core::key::KeyText;
+
+    #[test]
+    fn a_command_is_what_the_driver_would_make_of_the_fields() {
+        let event = Event {
+            event_type: "click".into(),
+            source: String::new(),
+            id: EventId::Made("é".into()),
+            time: Some(-1_000),
+            keys: vec![("user".into(), KeyText::from_canonical("1")), ("item".into(), KeyText::from_canonical("x"))],
+            properties: "{\"a\":\"\r\n\"}".repeat(100),
+            traceparent: Some("00-0".into()),
+        };
+        for event in [Event { time: None, traceparent: None, ..event.clone() }, event] {
+            let mut command = redis::cmd("XADD");
+            command.arg("events:{3}").arg("NOMKSTREAM").arg("*");
+            for (name, value) in event.fields() {
+                command.arg(name.as_ref()).arg(value.as_ref());
+            }
+            let mut ours = Vec::new();
+            xadd(&head("events:{3}"), &event, &mut ours);
+            assert_eq!(String::from_utf8(ours).unwrap(), String::from_utf8(command.get_packed_command()).unwrap());
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Dead letters: what a sink left out, and why. Written by `advance` together with the progress past them; read by
-//! the copy to ClickHouse and by people. Replaying one is a later issue's.
+//! the copy to ClickHouse and by people; of each partition about the last 100,000 are kept. Replaying one is a later
+//! issue's.
 
 use std::borrow::Cow;
 
@@ -80,8 +81,10 @@ pub async fn read(
     let mut command = redis::cmd("XRANGE");
     command.arg(log.names().dead(partition)).arg(format!("({after}")).arg("+").arg("COUNT").arg(count);
     let reply = log.link_ref().query(DOING, &command).await?;
-    let letter = |RawEntry { position, fields }: RawEntry| {
-        (position, DeadLetter::from_fields(fields.unwrap_or_else(|not_text| not_text.lossy)))
+    let letter = |entry: RawEntry| {
+        let fields = entry.fields().map(|fields| fields.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        let fields = fields.map_or_else(|not_text| not_text.lossy, Iterator::collect);
+        (entry.position, DeadLetter::from_fields(fields))
     };
     let entries = raw_entries(reply).ok_or_else(|| error::unexpected(DOING, &"no list of entries"))?;
     Ok(entries.into_iter().map(letter).collect())

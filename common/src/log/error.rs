@@ -71,7 +71,7 @@ pub enum LogError {
 }
 
 /// Codes with which Redis says "not now": loading, a long script, a failover, or no memory (which draining frees).
-const NOT_NOW: [&str; 9] =
+pub(crate) const NOT_NOW: [&str; 9] =
     ["LOADING", "BUSY", "TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN", "READONLY", "NOREPLICAS", "MISCONF", "OOM"];
 
 impl LogError {

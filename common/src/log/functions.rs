@@ -26,6 +26,10 @@ pub const ADVANCE: &str = "millrace_v1_advance";
 pub const PUT: &str = "millrace_v1_put";
 /// Puts definitions in force.
 pub const CONTROL: &str = "millrace_v1_control";
+/// Begins a run of a job.
+pub const JOB_BEGIN: &str = "millrace_v1_job_begin";
+/// Records how a run ended.
+pub const JOB_FINISH: &str = "millrace_v1_job_finish";
 /// Shows that a worker lives.
 pub const HEARTBEAT: &str = "millrace_v1_heartbeat";
 /// Says that a worker is gone.
@@ -33,7 +37,8 @@ pub const LEAVE: &str = "millrace_v1_leave";
 /// Begins every connection to the log.
 pub const FENCE: &str = "millrace_v1_fence";
 
-const ALL: [&str; 10] = [ACQUIRE, RENEW, RELEASE, INTEND, ADVANCE, PUT, CONTROL, HEARTBEAT, LEAVE, FENCE];
+const ALL: [&str; 12] =
+    [ACQUIRE, RENEW, RELEASE, INTEND, ADVANCE, PUT, CONTROL, JOB_BEGIN, JOB_FINISH, HEARTBEAT, LEAVE, FENCE];
 
 /// Loads the library, over an earlier text of the same version only. The feature state's Redis needs it too.
 pub async fn load(connection: &mut MultiplexedConnection) -> Result<(), LogError> {

@@ -16,9 +16,9 @@ use super::wire::Wire;
 /// How long a connection may take to come up.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long an answer may take: an fsync on a busy disk fits in, a lease of 5 s would still be noticed as lost.
-const RESPONSE_TIMEOUT: Duration = Duration::from_secs(3);
+pub(super) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(3);
 /// After a failed attempt, callers fail at once for so long instead of queueing for one attempt each.
-const HOLD_OFF: Duration = Duration::from_millis(100);
+pub(super) const HOLD_OFF: Duration = Duration::from_millis(100);
 
 /// A client for that URL, with small packets sent at once: the driver leaves Nagle's algorithm on.
 pub fn client(url: &str) -> RedisResult<Client> {

@@ -2,7 +2,8 @@
 //! command that touches the log's keys; what entries mean is `millrace_core`'s, what is done with them the worker's.
 //!
 //! `append` writes, `reader` reads, `cursor` holds leases and progress, `registry` puts definitions in force,
-//! `members` divides the partitions, `dead` and `status` are for looking at it. `functions` is the library in Redis.
+//! `members` divides the partitions, `job` holds leases and records of batch runs, `dead` and `status` are for looking
+//! at it. `functions` is the library in Redis.
 
 pub mod append;
 mod create;
@@ -11,6 +12,7 @@ pub mod dead;
 mod error;
 pub mod functions;
 mod group;
+pub mod job;
 mod link;
 pub mod members;
 mod memory;
@@ -31,10 +33,11 @@ pub use append::{AppendError, Appender};
 pub use cursor::{Advance, Advanced, Lease, SinkCursor, Token};
 pub use dead::DeadLetter;
 pub use error::LogError;
+pub(crate) use error::NOT_NOW;
 pub use group::{DEAD_LETTERS, Group};
 pub use link::client;
 pub use memory::Pressure;
-pub use reader::{NotText, RawEntry, Reader};
+pub use reader::{Fields, NotText, RawEntry, Reader};
 pub use registry::InForce;
 
 /// The form of entries and keys that this binary writes.

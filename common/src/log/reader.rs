@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use millrace_core::partition::Partition;
 use millrace_core::position::Position;
 use redis::aio::MultiplexedConnection;
@@ -16,13 +17,60 @@ use super::{Log, value};
 /// How much longer than asked a blocking read may take before the connection counts as dead: Redis may overrun `BLOCK`.
 const MARGIN: Duration = Duration::from_secs(5);
 
-/// One entry as Redis holds it.
+/// `\r\n`, after every length and every text.
+const LINE_END: usize = 2;
+
+/// One entry as Redis holds it: nothing of it is copied or looked at before it is judged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RawEntry {
     /// Its place.
     pub position: Position,
+    /// Names and values in turn, as Redis sent them: a slice of the answer, which lives as long as any entry of it.
+    packed: Bytes,
+}
+
+impl RawEntry {
+    /// An entry with those fields.
+    pub fn new(position: Position, fields: &[(&str, &str)]) -> Self {
+        let texts = fields.iter().flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]);
+        Self { position, packed: packed(texts) }
+    }
+
     /// Its fields in order.
-    pub fields: Result<Vec<(String, String)>, NotText>,
+    pub fn fields(&self) -> Result<Fields<'_>, NotText> {
+        // Lengths and line ends are ASCII, so all of it is text iff each name and value is.
+        match std::str::from_utf8(&self.packed) {
+            Ok(packed) => Ok(Fields { packed, tokens: Tokens::new(&self.packed) }),
+            Err(_) => {
+                let mut tokens = Tokens::new(&self.packed);
+                let pairs = std::iter::from_fn(|| Some((bulk(&mut tokens)?, bulk(&mut tokens)?)));
+                let lossy = |bytes| String::from_utf8_lossy(bytes).into_owned();
+                Err(NotText { lossy: pairs.map(|(name, value)| (lossy(name), lossy(value))).collect() })
+            }
+        }
+    }
+}
+
+/// The names and values of an entry.
+pub struct Fields<'e> {
+    packed: &'e str,
+    tokens: Tokens<'e>,
+}
+
+impl<'e> Fields<'e> {
+    fn text(&mut self) -> Option<&'e str> {
+        let length = bulk(&mut self.tokens)?.len();
+        let end = self.tokens.at() - LINE_END;
+        self.packed.get(end - length..end)
+    }
+}
+
+impl<'e> Iterator for Fields<'e> {
+    type Item = (&'e str, &'e str);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        Some((self.text()?, self.text()?))
+    }
 }
 
 /// An entry with bytes that are no UTF-8: none of ours.
@@ -116,7 +164,7 @@ impl Connection {
     /// The entries that the command answers, of the one stream that it names. None: an answer of another shape.
     async fn entries(&mut self, command: &Cmd, timeout: Duration) -> RedisResult<Option<Vec<RawEntry>>> {
         match self {
-            Self::Wire(wire) => wire.call(command, timeout).await.map(entries_from),
+            Self::Wire(wire) => wire.call(command, timeout).await.map(|answer| entries_from(&answer)),
             Self::Driver(connection) => {
                 connection.set_response_timeout(timeout);
                 let reply: Value = command.query_async(connection).await?;
@@ -127,38 +175,45 @@ impl Connection {
 }
 
 /// `XREAD` answers nil or `[[key, entries]]`, `XRANGE` the entries alone.
-fn entries_from(mut tokens: Tokens<'_>) -> Option<Vec<RawEntry>> {
+fn entries_from(answer: &Bytes) -> Option<Vec<RawEntry>> {
+    let mut tokens = Tokens::new(answer);
     let Token::Array(count) = tokens.next()? else { return None };
     let Some(count) = count.filter(|count| *count > 0) else { return Some(Vec::new()) };
     let Token::Array(Some(2)) = tokens.next()? else { return None };
-    let Token::Bulk(Some(first)) = tokens.next()? else { return None };
+    let first = bulk(&mut tokens)?;
     let Token::Array(Some(length)) = tokens.next()? else { return None };
     if let Some(position) = value::position_text(first) {
         let mut entries = Vec::with_capacity(count);
-        entries.push(RawEntry { position, fields: fields_from(&mut tokens, length)? });
+        entries.push(RawEntry { position, packed: fields_from(answer, &mut tokens, length)? });
         for _ in 1..count {
-            entries.push(entry_from(&mut tokens)?);
+            entries.push(entry_from(answer, &mut tokens)?);
         }
         return Some(entries);
     }
-    (0..length).map(|_| entry_from(&mut tokens)).collect()
+    (0..length).map(|_| entry_from(answer, &mut tokens)).collect()
 }
 
-fn entry_from(tokens: &mut Tokens<'_>) -> Option<RawEntry> {
+fn entry_from(answer: &Bytes, tokens: &mut Tokens<'_>) -> Option<RawEntry> {
     let Token::Array(Some(2)) = tokens.next()? else { return None };
-    let Token::Bulk(Some(id)) = tokens.next()? else { return None };
+    let position = value::position_text(bulk(tokens)?)?;
     let Token::Array(Some(length)) = tokens.next()? else { return None };
-    Some(RawEntry { position: value::position_text(id)?, fields: fields_from(tokens, length)? })
+    Some(RawEntry { position, packed: fields_from(answer, tokens, length)? })
 }
 
-fn fields_from(tokens: &mut Tokens<'_>, length: usize) -> Option<Result<Vec<(String, String)>, NotText>> {
-    let mut fields = Vec::with_capacity(length / 2);
-    let mut damaged = false;
-    for _ in 0..length / 2 {
-        let (Token::Bulk(Some(name)), Token::Bulk(Some(value))) = (tokens.next()?, tokens.next()?) else { return None };
-        fields.push((owned(name.to_vec(), &mut damaged), owned(value.to_vec(), &mut damaged)));
+/// The slice of the answer that holds the next `length` texts.
+fn fields_from(answer: &Bytes, tokens: &mut Tokens<'_>, length: usize) -> Option<Bytes> {
+    let start = tokens.at();
+    for _ in 0..length {
+        bulk(tokens)?;
     }
-    Some(if damaged { Err(NotText { lossy: fields }) } else { Ok(fields) })
+    Some(answer.slice(start..tokens.at()))
+}
+
+fn bulk<'b>(tokens: &mut Tokens<'b>) -> Option<&'b [u8]> {
+    match tokens.next()? {
+        Token::Bulk(bytes) => bytes,
+        _ => None,
+    }
 }
 
 /// The entries in the driver's answer to `XREAD`, or that of `XRANGE` as it is.
@@ -180,32 +235,29 @@ fn only_stream(reply: Value) -> Option<Value> {
     }
 }
 
-/// A list of entries, taken apart without copying their text.
+/// A list of entries.
 pub(super) fn raw_entries(reply: Value) -> Option<Vec<RawEntry>> {
     let Value::Array(items) = reply else { return None };
-    items.into_iter().map(raw_entry).collect()
+    items.iter().map(raw_entry).collect()
 }
 
-fn raw_entry(item: Value) -> Option<RawEntry> {
+fn raw_entry(item: &Value) -> Option<RawEntry> {
     let Value::Array(parts) = item else { return None };
-    let mut parts = parts.into_iter();
-    let position = value::position(&parts.next()?)?;
-    let Value::Array(texts) = parts.next()? else { return None };
-    let mut fields = Vec::with_capacity(texts.len() / 2);
-    let mut damaged = false;
-    let mut texts = texts.into_iter();
-    while let (Some(Value::BulkString(name)), Some(Value::BulkString(value))) = (texts.next(), texts.next()) {
-        fields.push((owned(name, &mut damaged), owned(value, &mut damaged)));
-    }
-    let fields = if damaged { Err(NotText { lossy: fields }) } else { Ok(fields) };
-    Some(RawEntry { position, fields })
+    let [position, Value::Array(texts)] = parts.as_slice() else { return None };
+    let texts =
+        texts.iter().map_while(|text| if let Value::BulkString(bytes) = text { Some(&bytes[..]) } else { None });
+    Some(RawEntry { position: value::position(position)?, packed: packed(texts) })
 }
 
-fn owned(bytes: Vec<u8>, damaged: &mut bool) -> String {
-    String::from_utf8(bytes).unwrap_or_else(|error| {
-        *damaged = true;
-        String::from_utf8_lossy(error.as_bytes()).into_owned()
-    })
+/// Texts as Redis sends them.
+fn packed<'t>(texts: impl Iterator<Item = &'t [u8]>) -> Bytes {
+    let mut packed = Vec::new();
+    for text in texts {
+        packed.extend_from_slice(format!("${}\r\n", text.len()).as_bytes());
+        packed.extend_from_slice(text);
+        packed.extend_from_slice(b"\r\n");
+    }
+    packed.into()
 }
 
 #[cfg(test)]
@@ -220,7 +272,8 @@ mod tests {
     fn all_shapes_of_an_answer_are_understood() {
         let entries =
             || Value::Array(vec![Value::Array(vec![text(b"1-2"), Value::Array(vec![text(b"a"), text(b"b")])])]);
-        let wanted = vec![RawEntry { position: Position::new(1, 2), fields: Ok(vec![("a".into(), "b".into())]) }];
+        let wanted = vec![RawEntry::new(Position::new(1, 2), &[("a", "b")])];
+        assert_eq!(wanted[0].fields().unwrap().collect::<Vec<_>>(), [("a", "b")]);
         let two = Value::Array(vec![Value::Array(vec![text(b"key"), entries()])]);
         let three = Value::Map(vec![(text(b"key"), entries())]);
         for reply in [two, three, entries()] {
@@ -229,18 +282,18 @@ mod tests {
         let range = b"*1\r\n*2\r\n$3\r\n1-2\r\n*2\r\n$1\r\na\r\n$1\r\nb\r\n";
         let read = [b"*1\r\n*2\r\n$3\r\nkey\r\n", &range[..]].concat();
         for answer in [&range[..], &read] {
-            assert_eq!(entries_from(Tokens::new(answer)), Some(wanted.clone()));
+            assert_eq!(entries_from(&Bytes::copy_from_slice(answer)), Some(wanted.clone()));
         }
         for nothing in [&b"*-1\r\n"[..], b"*0\r\n"] {
-            assert_eq!(entries_from(Tokens::new(nothing)), Some(Vec::new()));
+            assert_eq!(entries_from(&Bytes::from_static(nothing)), Some(Vec::new()));
         }
-        assert_eq!(entries_from(Tokens::new(b"+OK\r\n")), None);
+        assert_eq!(entries_from(&Bytes::from_static(b"+OK\r\n")), None);
     }
 
     #[test]
     fn bytes_that_are_no_text_are_told_apart_and_still_shown() {
         let entry = Value::Array(vec![text(b"1-2"), Value::Array(vec![text(b"a"), text(&[0xff, b'x'])])]);
-        let entry = raw_entry(entry).unwrap();
-        assert_eq!(entry.fields.unwrap_err().lossy, [("a".to_owned(), "\u{fffd}x".to_owned())]);
+        let entry = raw_entry(&entry).unwrap();
+        assert_eq!(entry.fields().err().unwrap().lossy, [("a".to_owned(), "\u{fffd}x".to_owned())]);
     }
 }

@@ -5,22 +5,28 @@
 use std::io;
 use std::time::Duration;
 
+use bytes::{Bytes, BytesMut};
 use redis::{Client, Cmd, ConnectionAddr, RedisResult};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::functions;
 
-/// Room for reads, and what is kept of it after a large answer.
-const BUFFER: usize = 256 * 1024;
+/// Room for an answer, unless the one before was larger: far behind, the room is used again and again.
+const ROOM: usize = 256 * 1024;
 
-trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+/// What bytes come and go through.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
 /// The connection. An answer that was not waited for to its end leaves it useless.
 pub(super) struct Wire {
     stream: Box<dyn Stream>,
-    buffer: Vec<u8>,
+    buffer: BytesMut,
+    /// How large an answer the buffer has had room for.
+    room: usize,
+    /// Bytes of the last answer.
+    last: usize,
 }
 
 impl Wire {
@@ -36,7 +42,7 @@ impl Wire {
             ConnectionAddr::Unix(path) => Box::new(within(timeout, UnixStream::connect(path)).await?),
             _ => return Ok(None),
         };
-        let mut wire = Self { stream, buffer: Vec::with_capacity(BUFFER) };
+        let mut wire = Self::over(stream);
         let settings = info.redis_settings();
         if let Some(password) = settings.password() {
             let mut auth = redis::cmd("AUTH");
@@ -50,19 +56,40 @@ impl Wire {
         Ok(Some(wire))
     }
 
-    /// Sends a command and waits for its whole answer.
-    pub(super) async fn call(&mut self, command: &Cmd, timeout: Duration) -> RedisResult<Tokens<'_>> {
-        self.buffer.clear();
-        self.buffer.shrink_to(BUFFER);
+    /// The bare connection, to a Redis that knows us and has been fenced.
+    pub(super) fn into_stream(self) -> Box<dyn Stream> {
+        self.stream
+    }
+
+    fn over(stream: Box<dyn Stream>) -> Self {
+        Self { stream, buffer: BytesMut::new(), room: 0, last: 0 }
+    }
+
+    /// Sends a command and waits for its whole answer, which is the caller's to keep and to cut.
+    pub(super) async fn call(&mut self, command: &Cmd, timeout: Duration) -> RedisResult<Bytes> {
+        self.make_room();
         within(timeout, async {
             self.stream.write_all(&command.get_packed_command()).await?;
             self.answer().await
         })
         .await?;
-        match Tokens::new(&self.buffer).next() {
+        self.last = self.buffer.len();
+        let answer = self.buffer.split().freeze();
+        match Tokens::new(&answer).next() {
             Some(Token::Error(line)) => Err(server_error(line)),
-            _ => Ok(Tokens::new(&self.buffer)),
+            _ => Ok(answer),
         }
+    }
+
+    /// Room for an answer like the last one: its memory serves again where nothing of that answer is kept any more. What
+    /// a large one needed is given back after a small one.
+    fn make_room(&mut self) {
+        let wanted = self.last.max(ROOM);
+        if wanted < self.room / 2 {
+            (self.buffer, self.room) = (BytesMut::new(), 0);
+        }
+        self.room = self.room.max(wanted);
+        self.buffer.reserve(wanted);
     }
 
     /// Fills the buffer with exactly one answer.
@@ -115,6 +142,11 @@ impl<'b> Tokens<'b> {
         Self { bytes, at: 0 }
     }
 
+    /// Where the next piece begins: how many bytes the pieces so far are.
+    pub(super) fn at(&self) -> usize {
+        self.at
+    }
+
     /// The next piece; none where it is not complete yet.
     pub(super) fn next(&mut self) -> Option<Token<'b>> {
         let (kind, rest) = self.bytes.get(self.at..)?.split_first()?;
@@ -162,7 +194,7 @@ fn length(line: &[u8]) -> Option<Option<usize>> {
 }
 
 /// As the driver would say it, so that the code is seen.
-fn server_error(line: &[u8]) -> redis::RedisError {
+pub(super) fn server_error(line: &[u8]) -> redis::RedisError {
     let text = String::from_utf8_lossy(line);
     let (code, detail) = text.split_once(' ').unwrap_or((&text, ""));
     redis::make_extension_error(code.to_owned(), Some(detail.to_owned()))
@@ -202,7 +234,7 @@ mod tests {
     #[tokio::test]
     async fn an_answer_that_comes_byte_by_byte_is_the_same() {
         let (near, mut far) = tokio::io::duplex(1);
-        let mut wire = Wire { stream: Box::new(near), buffer: Vec::new() };
+        let mut wire = Wire::over(Box::new(near));
         tokio::spawn(async move {
             let mut command = [0; 14];
             far.read_exact(&mut command).await.unwrap();
@@ -210,7 +242,7 @@ mod tests {
                 far.write_all(&[*byte]).await.unwrap();
             }
         });
-        let tokens = wire.call(&redis::cmd("PING"), Duration::from_secs(5)).await.unwrap();
-        assert_eq!(tokens.bytes, ANSWER);
+        let answer = wire.call(&redis::cmd("PING"), Duration::from_secs(5)).await.unwrap();
+        assert_eq!(answer, ANSWER);
     }
 }

@@ -1,7 +1,9 @@
 //! The events and what is computed of them, in ClickHouse: one database per namespace. `rows` knows the form of a
 //! row, `insert` sends rows, `read` asks which arrived, `daily` keeps the roll-up true, `values` computes features,
-//! `letters` copies dead letters, `schema` makes the tables. SQL text is `millrace_core::sql`'s.
+//! `batch` streams a batch view's query, `letters` copies dead letters, `schema` makes the tables. SQL text is
+//! `millrace_core::sql`'s.
 
+mod batch;
 mod daily;
 mod error;
 mod insert;
@@ -22,8 +24,9 @@ use ::clickhouse::{Client, Compression};
 use millrace_core::sql::{Param, SqlQuery};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+pub use batch::BatchRows;
 pub use error::{ClickHouseError, Fault};
-pub use rows::{Layout, Rows};
+pub use rows::{Layout, Rows, row_bytes};
 pub use schema::migrate;
 
 /// How long an INSERT may take before its outcome counts as unknown; less than a lease lives between renewals.
@@ -113,8 +116,11 @@ impl ClickHouse {
     /// The query with its parameters, bounded on the server too.
     fn ask(&self, query: &SqlQuery, timeout: Duration) -> Query {
         let seconds = timeout.as_secs() + 1;
-        let ask = self.client.query_raw(&query.text).with_setting("max_execution_time", seconds.to_string());
-        query.params.iter().fold(ask, |ask, (name, value)| match value {
+        self.ask_unbounded(query).with_setting("max_execution_time", seconds.to_string())
+    }
+
+    fn ask_unbounded(&self, query: &SqlQuery) -> Query {
+        query.params.iter().fold(self.client.query_raw(&query.text), |ask, (name, value)| match value {
             Param::Int(value) => ask.param(name, value),
             Param::Text(value) => ask.param(name, value),
             Param::Ints(values) => ask.param(name, values),

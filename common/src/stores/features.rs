@@ -4,9 +4,9 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::log::functions;
+use crate::log::{NOT_NOW, functions};
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::{Cmd, Pipeline, RedisError, RedisResult, Value};
+use redis::{Cmd, FromRedisValue, Pipeline, RedisError, RedisResult, Value};
 
 /// Keys per pipeline of puts: bounds what one reply holds up.
 const PUTS_PER_PIPELINE: usize = 1_000;
@@ -27,6 +27,19 @@ pub enum FeatureStoreError {
     /// It answered something that no version of ours answers.
     #[error("unexpected answer of the feature state: {0}")]
     Unexpected(String),
+}
+
+impl FeatureStoreError {
+    /// Whether the server said no to a call itself, and would say so again: not away, late, loading or full.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::Away(error) => {
+                let errors = error.clone().into_server_errors();
+                errors.is_some_and(|errors| errors.iter().any(|(_, error)| !NOT_NOW.contains(&error.code())))
+            }
+            Self::Unexpected(_) => true,
+        }
+    }
 }
 
 /// The slots of one entity key that are to be written.
@@ -81,7 +94,7 @@ impl FeatureStore {
         for (key, fields) in reads {
             pipeline.add_command(redis::cmd("HMGET").arg(key).arg(fields.as_ref()).take());
         }
-        pipeline.query_async(&mut self.connection()).await.map_err(FeatureStoreError::Away)
+        self.query(&pipeline).await.map_err(FeatureStoreError::Away)
     }
 
     /// Writes slots monotonically, pipelined. Outcomes stand in the order of puts and their slots.
@@ -93,8 +106,7 @@ impl FeatureStore {
                 pipeline.add_command(put_command(put));
             });
             let replies: Vec<RedisResult<Vec<i64>>> = {
-                let values: Vec<Value> =
-                    pipeline.query_async(&mut self.connection()).await.map_err(FeatureStoreError::Away)?;
+                let values: Vec<Value> = self.query(&pipeline).await.map_err(FeatureStoreError::Away)?;
                 values.into_iter().map(|value| redis::from_redis_value(value).map_err(RedisError::from)).collect()
             };
             for (reply, put) in replies.into_iter().zip(chunk) {
@@ -107,6 +119,16 @@ impl FeatureStore {
     /// Whether it answers.
     pub async fn ping(&self) -> Result<(), FeatureStoreError> {
         redis::cmd("PING").query_async(&mut self.connection()).await.map_err(FeatureStoreError::Away)
+    }
+
+    /// Sends a pipeline; again where the connection was gone. A connection that Redis closed, by a restart say, shows it
+    /// only when it is used, and both reads and monotonic puts can be sent twice.
+    async fn query<T: FromRedisValue>(&self, pipeline: &Pipeline) -> RedisResult<T> {
+        let mut connection = self.connection();
+        match pipeline.query_async(&mut connection).await {
+            Err(error) if error.is_connection_dropped() => pipeline.query_async(&mut connection).await,
+            answer => answer,
+        }
     }
 
     fn connection(&self) -> ConnectionManager {

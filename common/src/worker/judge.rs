@@ -48,7 +48,7 @@ impl Judge {
 
     /// Takes in an entry from before the first one to be judged.
     pub fn remember(&mut self, entry: RawEntry) {
-        if let Ok(fields) = entry.fields
+        if let Ok(fields) = entry.fields()
             && let Ok(Entry::Event(event)) = Entry::decode(fields)
             && let Some(identity) = event.identity()
         {
@@ -58,19 +58,14 @@ impl Judge {
 
     /// Judges the next entry under the definitions in force.
     pub fn judge(&mut self, entry: RawEntry, definitions: &Definitions) -> (Position, Fate) {
-        let RawEntry { position, fields } = entry;
-        let fate = match fields {
+        let position = entry.position;
+        let fate = match entry.fields() {
             Err(error) => Fate::Dead { reason: error.to_string(), event_id: None, raw: preview(&error.lossy) },
-            Ok(fields) => {
-                // Only what starts like none of our entries is kept before it is taken apart.
-                let ours = fields.first().is_some_and(|(name, _)| name == "type" || name == "control");
-                let raw = if ours { String::new() } else { preview(&fields) };
-                match Entry::decode(fields) {
-                    Err(malformed) => Fate::Dead { reason: malformed.to_string(), event_id: None, raw },
-                    Ok(Entry::Control(control)) => Fate::Control(control),
-                    Ok(Entry::Event(event)) => self.judge_event(position, event, definitions),
-                }
-            }
+            Ok(fields) => match Entry::decode(fields) {
+                Err(malformed) => Fate::Dead { reason: malformed.to_string(), event_id: None, raw: raw_text(&entry) },
+                Ok(Entry::Control(control)) => Fate::Control(control),
+                Ok(Entry::Event(event)) => self.judge_event(position, event, definitions),
+            },
         };
         (position, fate)
     }
@@ -106,14 +101,21 @@ impl Judge {
         let Some(key) = event.key(&entity.name) else {
             return Some(format!("the entry has no key of {}, which its type is partitioned by", entity.name));
         };
-        if let Some((entity, key)) = event.keys.iter().find(|(name, key)| {
-            definitions.entity(name).is_none_or(|(_, e)| e.parse_key(key.as_str()).ok().as_ref() != Some(key))
-        }) {
+        if let Some((entity, key)) = event
+            .keys
+            .iter()
+            .find(|(name, key)| definitions.entity(name).is_none_or(|(_, entity)| !entity.is_canonical(key.as_str())))
+        {
             return Some(format!("`{key}` is no canonical key of {entity}"));
         }
         let right = partition_of(key.as_str(), self.partitions);
         (right != self.partition).then(|| format!("key {key} belongs to partition {right}"))
     }
+}
+
+/// The beginning of an entry that is none of ours.
+fn raw_text(entry: &RawEntry) -> String {
+    entry.fields().map(|fields| preview(&fields.collect::<Vec<_>>())).unwrap_or_default()
 }
 
 /// The beginning of an entry's text.
@@ -132,8 +134,7 @@ mod tests {
     }
 
     fn entry(seq: u64, fields: &[(&str, &str)]) -> RawEntry {
-        let fields = fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        RawEntry { position: Position::new(1_000, seq), fields: Ok(fields) }
+        RawEntry::new(Position::new(1_000, seq), fields)
     }
 
     fn reason(fate: Fate) -> String {

@@ -2,13 +2,14 @@
 //! channel; back-pressure is not reading.
 //!
 //! `group` decides which partitions this process owns and keeps their leases; `run` is one sink's policy, `step` one
-//! batch; `judge` says each entry's fate before any sink sees it; `sink` is what a consumer adds.
+//! batch; `share` lets one sink read for two; `judge` says each entry's fate before any sink sees it; `sink` is what a consumer adds.
 
 mod definitions;
 mod group;
 mod judge;
 mod lease;
 mod run;
+mod share;
 mod sink;
 mod step;
 
@@ -16,5 +17,5 @@ pub use definitions::DefinitionsCache;
 pub use group::{GroupConfig, Sinks, run_group};
 pub use judge::{Fate, Judge};
 pub use lease::Owned;
-pub use run::run_sink;
+pub use run::{run_pair, run_sink};
 pub use sink::{Batch, Fence, Sink, SinkError};

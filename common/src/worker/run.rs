@@ -6,10 +6,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::definitions::DefinitionsCache;
 use super::lease::{Owned, SinkFence};
+use super::share::{Follow, Share};
 use super::sink::{Batch, Sink, SinkError};
 use super::step::{Place, StepError};
 use crate::clock::now_ms;
-use crate::log::{Advance, Advanced, Log, LogError, SinkCursor, cursor};
+use crate::log::{Advance, Advanced, Log, LogError, RawEntry, SinkCursor, cursor};
+use millrace_core::definitions::Store;
 use millrace_core::position::Position;
 
 /// The first pause after a failure; it doubles.
@@ -60,11 +62,34 @@ pub(super) fn decide(outcome: &Outcome, failures: u32) -> Next {
 }
 
 /// Works on one partition until told to stop or the lease is lost.
-pub async fn run_sink<S: Sink>(mut sink: S, owned: Owned, cache: DefinitionsCache, stop: CancellationToken) {
+pub async fn run_sink<S: Sink>(sink: S, owned: Owned, cache: DefinitionsCache, stop: CancellationToken) {
+    work(sink, &owned, &cache, &stop, Part::Alone).await;
+}
+
+/// Two sinks on one partition, which read it once while they can: `follower` absorbs what views of `store` read. Each
+/// has its own position, and a store that is away holds up only its own sink.
+pub async fn run_pair<L: Sink, F: Sink>(
+    leader: L,
+    (follower, store): (F, Store),
+    owned: Owned,
+    cache: DefinitionsCache,
+    stop: CancellationToken,
+) {
+    let share = Share::new(follower.name(), store);
+    tokio::join!(
+        work(leader, &owned, &cache, &stop, Part::Leads(&share)),
+        work(follower, &owned, &cache, &stop, Part::Follows(&share)),
+    );
+}
+
+async fn work<S: Sink>(mut sink: S, owned: &Owned, cache: &DefinitionsCache, stop: &CancellationToken, part: Part<'_>) {
     let mut failures = 0;
-    let mut turn = Turn { owned: &owned, cache: &cache, place: None, pending: None, trimmed: None };
+    let mut turn = Turn { owned, cache, part, position: None, place: None, pending: None, trimmed: None };
     loop {
-        let outcome = turn.take(&mut sink, &stop).await;
+        let outcome = turn.take(&mut sink, stop).await;
+        if let Part::Leads(share) = part {
+            share.set_reading(!matches!(outcome, Outcome::Away(_)));
+        }
         failures = match &outcome {
             Outcome::Away(reason) => {
                 if failures == 0 {
@@ -88,19 +113,52 @@ pub async fn run_sink<S: Sink>(mut sink: S, owned: Owned, cache: DefinitionsCach
                     () = owned.lost().cancelled() => {}
                 }
             }
-            Next::Reopen => {
-                turn.place = None;
-                turn.pending = None;
-            }
+            Next::Reopen => turn.begin_again(),
             Next::Leave => return,
         }
     }
+}
+
+/// Who reads the log for a sink.
+#[derive(Clone, Copy)]
+enum Part<'o> {
+    /// It does.
+    Alone,
+    /// It does, for a follower too.
+    Leads(&'o Share),
+    /// Its leader, while they are at the same place.
+    Follows(&'o Share),
+}
+
+/// What a sink asks of a batch.
+struct Wanted {
+    sink: &'static str,
+    limit: usize,
+    linger: Duration,
+    far_behind: usize,
+}
+
+impl Wanted {
+    fn by(sink: &impl Sink) -> Self {
+        let (limit, linger) = sink.limits();
+        Self { sink: sink.name(), limit, linger, far_behind: sink.far_behind() }
+    }
+}
+
+/// What came of waiting for entries.
+enum Found {
+    Read(Vec<RawEntry>),
+    Judged(Batch),
 }
 
 /// What lives from one turn to the next: a batch that is not durable yet is kept as it is.
 struct Turn<'o> {
     owned: &'o Owned,
     cache: &'o DefinitionsCache,
+    part: Part<'o>,
+    /// Everything up to here is durable; none: to be looked up.
+    position: Option<Position>,
+    /// For reading at that position; a follower has it only while it reads for itself.
     place: Option<Place>,
     pending: Option<Batch>,
     trimmed: Option<tokio::time::Instant>,
@@ -122,8 +180,7 @@ impl Turn<'_> {
             Err(_) if stop.is_cancelled() => Outcome::Stopped,
             Err(TurnError::Sink(error @ SinkError::Transient { .. })) => Outcome::Away(error.to_string()),
             Err(TurnError::Step(error)) => {
-                self.place = None;
-                self.pending = None;
+                self.begin_again();
                 Outcome::Away(error.to_string())
             }
         }
@@ -131,26 +188,26 @@ impl Turn<'_> {
 
     async fn step<S: Sink>(&mut self, sink: &mut S, stop: &CancellationToken) -> Result<Outcome, TurnError> {
         let fence = SinkFence { owned: self.owned, sink: sink.name() };
-        if self.place.is_none() {
-            let cursor = stored_cursor(self.owned, sink.name()).await?;
-            sink.begin(&cursor, &fence).await?;
-            let Owned { log, partition, group, .. } = self.owned;
-            let place = Place::open(log, self.cache, *partition, *group, sink.name(), cursor.position).await?;
-            self.place = Some(place);
-        }
-        let Some(place) = &mut self.place else { return Ok(Outcome::Idle) };
+        let position = match self.position {
+            Some(position) => position,
+            None => self.begin(sink, &fence).await?,
+        };
         if self.pending.is_none() {
-            let (limit, linger) = sink.limits();
+            let (owned, wanted) = (self.owned, Wanted::by(sink));
             // The only wait that a stop may cut short.
-            let entries = tokio::select! {
-                entries = place.gather(limit, linger) => entries?,
+            let found = tokio::select! {
+                found = self.wait(wanted, position) => found?,
                 () = stop.cancelled() => return Ok(Outcome::Stopped),
-                () = self.owned.lost().cancelled() => return Ok(Outcome::Fenced),
+                () = owned.lost().cancelled() => return Ok(Outcome::Fenced),
             };
-            if entries.is_empty() {
-                return Ok(Outcome::Idle);
+            self.pending = match (found, &mut self.place) {
+                (Found::Judged(batch), _) => Some(batch),
+                (Found::Read(entries), Some(place)) if !entries.is_empty() => Some(place.judge(entries).await?),
+                _ => return Ok(Outcome::Idle),
+            };
+            if let (Part::Leads(share), Some(batch)) = (self.part, &self.pending) {
+                share.offer(batch);
             }
-            self.pending = Some(place.judge(entries).await?);
         }
         let Some(batch) = &self.pending else { return Ok(Outcome::Idle) };
         let started = tokio::time::Instant::now();
@@ -159,6 +216,50 @@ impl Turn<'_> {
         metrics::histogram!("millrace_batch_commit_seconds", "sink" => sink.name())
             .record(started.elapsed().as_secs_f64());
         Ok(outcome)
+    }
+
+    /// Begins where the cursor stands.
+    async fn begin<S: Sink>(&mut self, sink: &mut S, fence: &SinkFence<'_>) -> Result<Position, TurnError> {
+        let cursor = stored_cursor(self.owned, sink.name()).await?;
+        sink.begin(&cursor, fence).await?;
+        if let Part::Leads(share) = self.part {
+            share.begin(cursor.position);
+        }
+        self.position = Some(cursor.position);
+        Ok(cursor.position)
+    }
+
+    /// What is in memory is no longer to be relied on.
+    fn begin_again(&mut self) {
+        (self.position, self.place, self.pending) = (None, None, None);
+    }
+
+    /// Waits for what follows `position`: read here, or judged by the leader already.
+    async fn wait(&mut self, wanted: Wanted, position: Position) -> Result<Found, StepError> {
+        let Wanted { sink, limit, linger, far_behind } = wanted;
+        let mut meet = None;
+        if let Part::Follows(share) = self.part {
+            match share.follow(position, limit, linger).await {
+                Follow::Read(upto) => meet = upto,
+                Follow::Take(batch) => {
+                    self.place = None;
+                    return Ok(Found::Judged(batch));
+                }
+            }
+        }
+        let place = match &mut self.place {
+            Some(place) => place,
+            none => {
+                let Owned { log, partition, group, .. } = self.owned;
+                none.insert(Place::open(log, self.cache, *partition, *group, sink, position).await?)
+            }
+        };
+        let mut entries = place.gather_far(limit, linger, far_behind).await?;
+        let before = meet.map_or(0, |meet| entries.partition_point(|entry| entry.position <= meet));
+        if before > 0 {
+            entries.truncate(before);
+        }
+        Ok(Found::Read(entries))
     }
 
     async fn advance(
@@ -201,6 +302,7 @@ impl Turn<'_> {
         #[expect(clippy::cast_precision_loss, reason = "a gauge")]
         metrics::gauge!("millrace_batch_age_seconds", "sink" => sink, "partition" => batch.partition.to_string())
             .set(behind as f64 / 1_000.0);
+        self.position = Some(batch.upto);
         if let Some(place) = &mut self.place {
             place.position = batch.upto;
         }

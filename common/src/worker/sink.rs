@@ -68,6 +68,11 @@ pub trait Sink: Send + 'static {
     /// How many entries, and how long a wait for more, make a batch of this sink.
     fn limits(&self) -> (usize, Duration);
 
+    /// How many entries make a batch while the log holds more than that.
+    fn far_behind(&self) -> usize {
+        self.limits().0
+    }
+
     /// Begins at the stored cursor, as a new owner or after [`SinkError::Stale`]: drops what is in memory and settles
     /// what was in flight.
     fn begin<F: Fence>(&mut self, cursor: &SinkCursor, fence: &F)

@@ -5,6 +5,7 @@ use super::read::Reader;
 use super::{DecodeError, RING, SESSIONS, TOTAL, read_header, read_newest, state};
 use crate::aggregate::State;
 use crate::definitions::{View, Window, WindowSpec};
+use crate::slot::Checkpoint;
 
 /// Which features of a view a reader wants, and where they stand in its tiles: made once, used for every slot.
 #[derive(Clone, Debug)]
@@ -17,6 +18,8 @@ pub struct Wanted {
 /// An encoded slot of which the beginning was read.
 #[derive(Clone, Debug)]
 pub struct EncodedSlot<'a> {
+    /// Up to where it has absorbed, or which run wrote it.
+    pub checkpoint: Checkpoint,
     /// The greatest feature time absorbed, epoch ms; none before the first entry.
     pub newest: Option<i64>,
     reader: Reader<'a>,
@@ -51,12 +54,12 @@ impl<'a> EncodedSlot<'a> {
     /// Reads the beginning of a slot of `view`.
     pub fn open(view: &View, bytes: &'a [u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(bytes);
-        read_header(&mut reader)?;
+        let checkpoint = read_header(&mut reader)?;
         let newest = read_newest(&mut reader)?;
         if reader.length()? != view.windows.len() {
             return Err(DecodeError::WrongShape(view.id()));
         }
-        Ok(Self { newest, reader })
+        Ok(Self { checkpoint, newest, reader })
     }
 
     /// Merges what counts at `t` into `states`, which stand in the order of `wanted`.

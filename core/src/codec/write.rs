@@ -15,6 +15,12 @@ impl Writer {
     }
 
     pub(super) fn unsigned(&mut self, mut value: u128) {
+        // What fits 64 bits, which is nearly all, is cheaper to shift.
+        while value > u128::from(u64::MAX) {
+            self.bytes.push((value & 0x7f) as u8 | 0x80);
+            value >>= 7;
+        }
+        let mut value = value as u64;
         while value >= 0x80 {
             // The low seven bits, and a mark that more follow.
             self.bytes.push((value & 0x7f) as u8 | 0x80);

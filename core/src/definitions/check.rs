@@ -1,5 +1,6 @@
 //! From the YAML as written to the compiled model. Every mistake is collected, with the line where it stands.
 
+mod batch;
 mod service;
 mod view;
 mod window;
@@ -12,6 +13,9 @@ use super::parse_duration;
 use super::route::route;
 use super::source::{DefinitionsSource, EventSource, File};
 use crate::key::KeyType;
+use crate::schema::Schema;
+
+pub use batch::EVENT_TIME;
 
 /// The most values that `last_n` keeps.
 const MAX_LAST_N: u32 = 1_000;
@@ -163,8 +167,8 @@ impl Checker {
                     self.error(line, format!("event `{name}`: schema `{path}` was not found beside the definitions"));
                     None
                 }
-                Some(schema) => match jsonschema::validator_for(schema) {
-                    Ok(validator) => Some(validator),
+                Some(schema) => match Schema::compile(schema) {
+                    Ok(schema) => Some(schema),
                     Err(error) => {
                         self.error(line, format!("event `{name}`: schema `{path}` is not valid: {error}"));
                         None

@@ -78,13 +78,16 @@ impl Definitions {
         }
     }
 
-    /// Everything about a view that its stored state depends on, by name. Descriptions, defaults and `ttl` may
-    /// change freely.
+    /// Everything about a view that its stored state depends on, by name. Descriptions, defaults, `ttl` and schedule
+    /// may change freely.
     fn meaning(&self, view: &View) -> String {
         let mut text = format!("{} {:?} from", self.entities[view.entity].name, view.store);
         for event in &view.from {
             // Writing to a String cannot fail.
             let _ = write!(text, " {}", self.events[*event].name);
+        }
+        if let Some(batch) = &view.batch {
+            let _ = write!(text, "\nquery {}", batch.query);
         }
         for feature in &view.features {
             let input = feature.input.map(|input| {
@@ -92,6 +95,7 @@ impl Definitions {
                 match source {
                     InputSource::Key(entity) => format!("key {} {kind}", self.entities[*entity].name),
                     InputSource::Property(path) => format!("{path:?} {kind}"),
+                    InputSource::Column(name) => format!("column {name} {kind}"),
                 }
             });
             let window = view.windows[feature.window].window;
@@ -129,6 +133,20 @@ services: { fraud: { v1: ["clicks:n_1h"] } }
         assert_eq!(conflicts, ["view `clicks@1` has changed; give it `version: 2`"]);
         let described = OLD.replace("agg: count", "agg: count, description: clicks, default: 0");
         assert!(compile(&described).conflicts_with(&[&compile(OLD)]).is_empty());
+    }
+
+    #[test]
+    fn a_batch_view_keeps_its_query_and_may_change_its_schedule() {
+        const BATCH: &str = r#"
+entities: { user: { key: user_id, type: int64 } }
+views:
+  - { name: orders, entity: user, query: SELECT 1, schedule: { cron: "0 0 * * *" }, features: [{ name: n, type: int64 }] }
+"#;
+        let old = compile(BATCH);
+        assert_eq!(compile(&BATCH.replace("SELECT 1", "SELECT 2")).conflicts_with(&[&old]).len(), 1);
+        assert_eq!(compile(&BATCH.replace("int64 }]", "float64 }]")).conflicts_with(&[&old]).len(), 1);
+        let moved = BATCH.replace("0 0 * * *", "0 1 * * *").replace("query:", "ttl: 2d, query:");
+        assert!(compile(&moved).conflicts_with(&[&old]).is_empty());
     }
 
     #[test]

@@ -6,16 +6,18 @@ mod duration;
 mod evolve;
 mod model;
 mod route;
+mod schedule;
 mod source;
 mod types;
 
-pub use check::DefinitionErrors;
+pub use check::{DefinitionErrors, EVENT_TIME};
 pub use duration::{format_duration, parse_duration};
 pub use model::{
-    Aggregation, Definitions, Entity, EventType, Feature, InputSource, Service, ServiceVersion, Slots, Store, View,
-    Window, WindowSpec,
+    Aggregation, BatchQuery, Definitions, Entity, EventType, Feature, InputSource, Service, ServiceVersion, Slots,
+    Store, View, Window, WindowSpec,
 };
 pub use route::{PropertyPath, Route, RouteInput};
+pub use schedule::{InvalidSchedule, Schedule};
 pub use source::DefinitionsSource;
 pub use types::{InvalidType, ValueType};
 

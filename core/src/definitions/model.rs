@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use crate::key::{InvalidKey, KeyText, KeyType};
+use crate::schema::Schema;
 
 use super::route::{PropertyPath, Route};
+use super::schedule::Schedule;
 use super::{DefinitionsSource, ValueType};
 
 /// Everything that is in force under one version.
@@ -43,7 +45,7 @@ pub struct EventType {
     /// Indices of the entities whose keys an event carries. Only the partitioning one is required.
     pub entities: Vec<usize>,
     /// The schema of `properties`, if any.
-    pub schema: Option<jsonschema::Validator>,
+    pub schema: Option<Schema>,
     /// The properties that any view reads, each once.
     pub paths: Vec<PropertyPath>,
     /// As which types those properties are read, by any view: what a valid event must be readable as.
@@ -72,6 +74,8 @@ pub enum Slots {
     Known,
     /// One per partition.
     All,
+    /// One, which the runs of its query write.
+    Batch,
 }
 
 /// Features of one entity that are absorbed, stored and versioned together.
@@ -83,11 +87,11 @@ pub struct View {
     pub version: u32,
     /// Index of the entity it describes.
     pub entity: usize,
-    /// Indices of the event types it absorbs.
+    /// Indices of the event types it absorbs; a batch view has none.
     pub from: Vec<usize>,
     /// Where its values live.
     pub store: Store,
-    /// Age of the newest event, in ms, after which values answer `OUTSIDE_MAX_AGE`.
+    /// Age of the newest event, or of a batch view's run, in ms, after which values answer `OUTSIDE_MAX_AGE`.
     pub ttl: Option<i64>,
     /// Which slots can exist.
     pub slots: Slots,
@@ -97,8 +101,19 @@ pub struct View {
     pub windows: Vec<WindowSpec>,
     /// Its features, in declared order, windows spelled out.
     pub features: Vec<Feature>,
+    /// How it is computed, if not from the stream.
+    pub batch: Option<BatchQuery>,
     /// For people.
     pub description: String,
+}
+
+/// How a batch view is computed: a query over the warehouse, run as of some instant.
+#[derive(Debug, PartialEq)]
+pub struct BatchQuery {
+    /// One SELECT. It returns the entity's key, each feature, and perhaps `event_time`, by name.
+    pub query: String,
+    /// When it is run; none: when somebody runs it.
+    pub schedule: Option<Schedule>,
 }
 
 /// One window of a view and the features over it.
@@ -180,6 +195,8 @@ pub enum InputSource {
     Key(usize),
     /// A path below `properties`.
     Property(Vec<String>),
+    /// A column of a batch view's query.
+    Column(String),
 }
 
 /// A named list of features that a model reads.
@@ -239,12 +256,22 @@ impl Entity {
         let types: Vec<KeyType> = self.key.iter().map(|(_, kind)| *kind).collect();
         KeyText::parse(&types, text)
     }
+
+    /// Whether a text is the canonical one of a key.
+    pub fn is_canonical(&self, text: &str) -> bool {
+        KeyText::is_canonical(self.key.iter().map(|(_, kind)| *kind), text)
+    }
 }
 
 impl View {
     /// `name@version`, the prefix of its slots.
     pub fn id(&self) -> String {
         format!("{}@{}", self.name, self.version)
+    }
+
+    /// `name@version-run`, the name of a run of a batch view.
+    pub fn job_id(&self, run: u32) -> String {
+        format!("{}-{run}", self.id())
     }
 
     /// `view:feature`, with `@version` only where it is not 1: the name of a value in answers.

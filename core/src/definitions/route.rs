@@ -64,6 +64,8 @@ fn route_input(event: &mut EventType, source: &InputSource, kind: &ValueType) ->
             Some(index) => RouteInput::Key(index),
             None => RouteInput::Key(usize::MAX),
         },
+        // No event reaches a batch view, so nothing is looked for.
+        InputSource::Column(_) => RouteInput::Key(usize::MAX),
         InputSource::Property(segments) => {
             let index = match event.paths.iter().position(|path| path.segments == *segments) {
                 Some(index) => index,
@@ -80,7 +82,7 @@ fn route_input(event: &mut EventType, source: &InputSource, kind: &ValueType) ->
                 }));
             }
             let read = (index, kind.clone());
-            if !event.reads.contains(&read) {
+            if *kind != ValueType::Any && !event.reads.contains(&read) {
                 event.reads.push(read);
             }
             RouteInput::Property(index)

@@ -91,7 +91,10 @@ pub(super) struct ViewSource {
     pub name: String,
     pub version: Option<u32>,
     pub entity: String,
+    #[serde(default)]
     pub from: Vec<String>,
+    pub query: Option<String>,
+    pub schedule: Option<Spanned<ScheduleSource>>,
     pub store: Option<String>,
     pub ttl: Option<String>,
     pub lateness: Option<String>,
@@ -100,11 +103,19 @@ pub(super) struct ViewSource {
     pub features: Vec<Spanned<FeatureSource>>,
 }
 
+/// When a batch view is computed.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ScheduleSource {
+    pub cron: String,
+    pub time_zone: Option<String>,
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct FeatureSource {
     pub name: String,
-    pub agg: String,
+    pub agg: Option<String>,
     pub value: Option<String>,
     #[serde(rename = "type")]
     pub kind: Option<String>,

@@ -76,3 +76,61 @@ fn names_that_the_warehouse_has_taken_are_refused() {
     let message = compile(&GOOD.replace("product_id", "stream_ms")).unwrap_err();
     assert!(message.contains("key field `stream_ms` is a reserved name"), "{message}");
 }
+
+const BATCH: &str = r#"
+entities:
+  household: { key: household_id, type: int64 }
+events:
+  purchase: { partition_by: household }
+views:
+  - name: household_orders
+    entity: household
+    query: |
+      SELECT household_id, sum(sales_value) AS amount_7d FROM purchase
+      WHERE event_time >= {as_of:DateTime64(3, 'UTC')} - INTERVAL 7 DAY GROUP BY household_id
+    schedule: { cron: "0 0 * * *", time_zone: Europe/Berlin }
+    features:
+      - { name: amount_7d, type: "decimal(18,2)", default: "0.00" }
+services:
+  orders: { v1: ["household_orders:amount_7d"] }
+"#;
+
+#[test]
+fn a_batch_view_is_a_query_with_a_schedule_and_an_end() {
+    let definitions = compile(BATCH).unwrap();
+    let view = &definitions.views[0];
+    let batch = view.batch.as_ref().unwrap();
+    assert!(batch.query.starts_with("SELECT household_id") && batch.query.ends_with("GROUP BY household_id"));
+    assert_eq!(batch.schedule.as_ref().unwrap().to_string(), "0 0 * * * Europe/Berlin");
+    assert_eq!((view.ttl, view.slots, view.store), (Some(25 * 3_600_000), Slots::Batch, Store::Redis));
+    assert_eq!(view.horizon(), None, "a hash with a batch slot in it never expires");
+    assert!(definitions.events[0].routes.is_empty() && definitions.events[0].paths.is_empty());
+}
+
+#[test]
+fn what_belongs_to_the_other_kind_of_view_is_refused_with_its_line() {
+    for (from, to, message) in [
+        (
+            "entity: household\n",
+            "entity: household\n    from: [purchase]\n",
+            "line 7: write `from` (streamed) or `query`",
+        ),
+        ("{ name: amount_7d, ", "{ name: amount_7d, agg: sum, ", "line 14: `agg` belongs to streamed views"),
+        ("{ name: amount_7d, ", "{ name: amount_7d, windows: [7d], ", "line 14: `windows` belongs to streamed views"),
+        ("type: \"decimal(18,2)\", ", "", "line 14: `type` of `amount_7d` is missing"),
+        ("name: amount_7d", "name: household_id", "line 14: feature `household_id` is called like a column"),
+        ("    query: |", "    store: clickhouse\n    query: |", "a batch view is kept in redis or mongodb"),
+        ("Europe/Berlin", "Europe/Berli", "line 12: time zone `Europe/Berli` is not known"),
+        ("0 0 * * *", "0 0 * *", "line 12: cron `0 0 * *` has not five fields"),
+        ("0 0 * * *", "0 0 * * SUN", "line 7: ttl 25h ends before the next run may come, after 169h"),
+    ] {
+        assert!(BATCH.contains(from), "{from}");
+        let said = compile(&BATCH.replace(from, to)).unwrap_err();
+        assert!(said.contains(message), "{said}");
+    }
+    let said = compile(&GOOD.replace("from: [purchase]", "schedule: { cron: \"0 0 * * *\" }")).unwrap_err();
+    assert!(said.contains("`schedule` belongs to batch views"), "{said}");
+    assert!(said.contains("`from` names no event; a batch view has a `query` instead"), "{said}");
+    let said = compile(&GOOD.replace("agg: count, windows", "windows")).unwrap_err();
+    assert!(said.contains("`agg` of `lines` is missing"), "{said}");
+}

@@ -26,6 +26,8 @@ pub enum ValueType {
     Map(Box<ValueType>),
     /// An embedding of so many 32-bit floats.
     Vector(u32),
+    /// Whatever is there: what a `count` without a declared type asks of a property. Definitions cannot name it.
+    Any,
 }
 
 /// A text that names no type.
@@ -95,6 +97,7 @@ impl fmt::Display for ValueType {
             Self::List(item) => write!(f, "list<{item}>"),
             Self::Map(item) => write!(f, "map<string,{item}>"),
             Self::Vector(length) => write!(f, "vector({length})"),
+            Self::Any => f.write_str("any"),
         }
     }
 }

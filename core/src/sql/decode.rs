@@ -111,7 +111,8 @@ fn scalar(kind: &ValueType, text: &str) -> Option<Scalar<'static>> {
         ValueType::Float64 => Scalar::Float(text.parse().ok()?),
         ValueType::Decimal(_) => Scalar::Decimal(units(kind, text)?),
         ValueType::Bool => Scalar::Bool(text.parse().ok()?),
-        ValueType::String => Scalar::Text(text.to_owned().into()),
-        ValueType::List(_) | ValueType::Map(_) | ValueType::Vector(_) => Scalar::Json(text.to_owned().into()),
+        ValueType::String | ValueType::Any => Scalar::Text(text.to_owned().into()),
+        // ClickHouse writes the parts in its own way: 1 for 1.0.
+        ValueType::List(_) | ValueType::Map(_) | ValueType::Vector(_) => Scalar::read(text, kind).ok()??.into_owned(),
     })
 }

@@ -90,8 +90,7 @@ fn event_view(definitions: &Definitions, event: &EventType) -> String {
         // A property that is called like a column is told apart by where it comes from.
         let name = if taken.contains(&name) { format!("properties.{name}") } else { name };
         if taken.insert(name.clone()) {
-            let value = kind
-                .map_or_else(|| inputs::property(&segments, &ValueType::String), |k| inputs::property(&segments, &k));
+            let value = inputs::property(&segments, &kind.unwrap_or(ValueType::Any));
             columns.push(format!("{value} AS {}", quote_name(&name)));
         }
     }
@@ -116,10 +115,9 @@ fn property_columns(definitions: &Definitions, event: &EventType) -> Vec<(Vec<St
     let declared = schema.and_then(|schema| schema.get("properties")).and_then(Json::as_object);
     for (name, property) in declared.into_iter().flatten() {
         let segments = vec![name.clone()];
-        // The schema says more than a view that only counts the property and so reads it as text.
         match columns.iter_mut().find(|(known, _)| *known == segments) {
-            Some((_, kind)) if *kind == Some(ValueType::String) => *kind = schema_type(property).or(kind.take()),
-            Some(_) => {}
+            // A view that only counts the property gives it no type.
+            Some((_, kind)) => *kind = kind.take().or_else(|| schema_type(property)),
             None => columns.push((segments, schema_type(property))),
         }
     }

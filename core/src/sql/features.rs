@@ -3,7 +3,7 @@
 //!
 //! One row per key that has an entry: the parts of its key, `newest`, and each feature as text that `decode` reads.
 
-use crate::definitions::{Aggregation, Definitions, Feature, InputSource, Slots, ValueType, View, Window};
+use crate::definitions::{Aggregation, Definitions, Feature, Slots, ValueType, View, Window};
 use crate::key::{KeyText, KeyType};
 use crate::partition::Partition;
 use crate::position::Position;
@@ -86,11 +86,8 @@ impl Builder<'_> {
         }
         columns.push(format!("toUnixTimestamp64Milli(feature_time) AS feature_ms, {}", &STAMP["feature_ms, ".len()..]));
         for (index, (source, kind)) in self.view.inputs.iter().enumerate() {
-            let value = inputs::input(self.definitions, source, kind);
-            if self.counts_only_presence(index) {
-                columns.push(format!("if({}, '', NULL) AS input_{index}", inputs::presence(source, &value)));
-            } else if self.is_read(index) {
-                columns.push(format!("{value} AS input_{index}"));
+            if self.is_read(index) {
+                columns.push(format!("{} AS input_{index}", inputs::input(self.definitions, source, kind)));
             }
         }
         let conditions = self.conditions(keys).join("\n  AND ");
@@ -242,15 +239,5 @@ impl Builder<'_> {
 
     fn is_read(&self, input: usize) -> bool {
         self.scope.wanted.iter().any(|wanted| self.view.features[*wanted].input == Some(input))
-    }
-
-    /// Whether an input is text that is only counted: then it may be anything.
-    fn counts_only_presence(&self, input: usize) -> bool {
-        let (source, kind) = &self.view.inputs[input];
-        let readers = || self.scope.wanted.iter().map(|i| &self.view.features[*i]).filter(|f| f.input == Some(input));
-        *kind == ValueType::String
-            && matches!(source, InputSource::Property(_))
-            && readers().next().is_some()
-            && readers().all(|feature| feature.aggregation == Aggregation::Count)
     }
 }

@@ -16,19 +16,16 @@ pub fn input(definitions: &Definitions, source: &InputSource, kind: &ValueType) 
             let field = definitions.entities[*entity].key.first().map_or("", |(name, _)| name.as_str());
             quote_name(field)
         }
+        InputSource::Property(segments) if *kind == ValueType::Any => presence(segments),
         InputSource::Property(segments) => property(segments, kind),
+        InputSource::Column(name) => quote_name(name),
     }
 }
 
-/// Whether the property is there at all, whatever it is: what a `count` asks of it.
-pub fn presence(source: &InputSource, value: &str) -> String {
-    match source {
-        InputSource::Key(_) => format!("isNotNull({value})"),
-        // An object is no value of its own path: it shows in the paths below.
-        InputSource::Property(segments) => {
-            format!("(isNotNull({}) OR toJSONString({}) != '{{}}')", path(segments), object(segments))
-        }
-    }
+/// A text where the property is there at all, whatever it is: all that a `count` asks of it.
+fn presence(segments: &[String]) -> String {
+    // An object is no value of its own path: it shows in the paths below.
+    format!("if(isNotNull({}) OR toJSONString({}) != '{{}}', '', NULL)", path(segments), object(segments))
 }
 
 /// The property as `kind`.
@@ -36,7 +33,11 @@ pub fn property(segments: &[String], kind: &ValueType) -> String {
     let path = path(segments);
     let text = format!("CAST({path}, 'Nullable(String)')");
     match kind {
-        ValueType::String => text,
+        // A number with a fraction has many texts, a list too: `Scalar::read` takes neither for a text.
+        ValueType::String => {
+            format!("if(dynamicType({path}) = 'Float64' OR startsWith(dynamicType({path}), 'Array'), NULL, {text})")
+        }
+        ValueType::Any => text,
         ValueType::Int64 => format!("toInt64OrNull({text})"),
         ValueType::Bool => format!("{path}.:`Bool`"),
         ValueType::Float64 => {

@@ -1,15 +1,17 @@
 //! The same definitions as SQL for ClickHouse: columns and views of the event types, and a SELECT that computes any
 //! feature at an instant `t` from the events. Text and its parameters only; sending it is `millrace_common`'s.
 //!
-//! `events` knows the tables, `inputs` how a property is read exactly, `features` folds, `decode` gives the values
+//! `batch` runs a batch view's own query, `events` knows the tables, `inputs` how a property is read exactly, `features` folds, `decode` gives the values
 //! the form that the online path gives them. Keys, times and names of events travel as parameters; what is spliced
 //! into the text is quoted here.
 
+mod batch;
 mod decode;
 mod events;
 mod features;
 mod inputs;
 
+pub use batch::{BATCH_FORMAT, BATCH_SETTINGS, BatchColumns, batch_columns, batch_count, batch_rows};
 pub use decode::{FeatureRow, decode, decode_key};
 pub use events::{COLUMNS, KeyColumn, TABLES, apply, key_columns};
 pub use features::{Known, Scope, features};

@@ -5,6 +5,7 @@
 
 pub mod chdb;
 pub mod chdb_http;
+pub mod chromium;
 pub(crate) mod command;
 pub mod mongodb;
 pub mod python;

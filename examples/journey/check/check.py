@@ -67,6 +67,8 @@ def features_in(catalog) -> set[str]:
     listed = [{"name": name, **view} for name, view in listed.items()] if isinstance(listed, dict) else listed
     names = set()
     for view in listed:
+        if view.get("query"):
+            continue  # a batch view shows nothing before its job has run
         features = view.get("features", [])
         names |= {f"{view['name']}:{feature if isinstance(feature, str) else feature['name']}" for feature in features}
     return names

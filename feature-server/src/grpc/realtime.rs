@@ -47,7 +47,7 @@ impl Realtime {
 fn complete(answer: &Answer, deadline: Deadline) -> Result<(), Status> {
     let mut values = answer.rows.iter().flat_map(|row| &row.values);
     let Some(failed) = values.find(|value| value.status == ValueStatus::Error) else { return Ok(()) };
-    match &answer.away {
+    match answer.away.first() {
         Some(_) if deadline.is_over() => Err(call::exceeded()),
         Some((_, reason)) => Err(RequestError::Unavailable(reason.clone()).into()),
         None => Err(Status::internal(failed.reason.clone().unwrap_or_default())),

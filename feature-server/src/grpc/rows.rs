@@ -34,16 +34,16 @@ pub(super) fn rows(asked: &Request, answer: Answer, metadata: bool) -> Vec<Row> 
 }
 
 fn one(plan: &Plan, key: String, row: EntityRow, metadata: bool) -> Row {
-    let about = |value: &FeatureValue| Metadata {
+    let about = |(value, (view, _)): (&FeatureValue, (&View, _))| Metadata {
         event_time: value.event_time.map(timestamp),
-        job_id: String::new(),
+        job_id: job_id(view, value.run),
         reason: value.reason.clone().unwrap_or_default(),
     };
     Row {
         key,
         status: status(row.status()).into(),
         statuses: row.values.iter().map(|value| status(value.status).into()).collect(),
-        metadata: if metadata { row.values.iter().map(about).collect() } else { Vec::new() },
+        metadata: if metadata { row.values.iter().zip(declared(plan)).map(about).collect() } else { Vec::new() },
         values: row.values.into_iter().zip(declared(plan)).map(|(value, (_, kind))| typed(kind, value.value)).collect(),
     }
 }
@@ -64,11 +64,17 @@ pub(super) fn features(plan: &Plan, row: EntityRow, metadata: bool) -> Vec<pb::F
             event_time: value.event_time.map(timestamp),
             source: store_name(view.store).to_owned(),
             version: view.version,
+            job_id: job_id(view, value.run),
             reason: value.reason.unwrap_or_default(),
             ..plain
         }
     };
     plan.names.iter().zip(declared(plan)).zip(row.values).map(one).collect()
+}
+
+/// The batch job that wrote a value; empty: none did.
+fn job_id(view: &View, run: Option<u32>) -> String {
+    run.map(|run| view.job_id(run)).unwrap_or_default()
 }
 
 /// The view and the type of each feature of a plan.

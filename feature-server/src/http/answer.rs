@@ -62,6 +62,9 @@ impl Results<'_> {
             json.name("source").plain(store_name(view.store));
             json.name("view").plain(&view.name);
             json.name("version").value(&view.version)?;
+            if let Some(run) = value.run {
+                json.name("job_id").plain(&view.job_id(run));
+            }
             match &value.reason {
                 Some(reason) => json.name("reason").value(reason),
                 None => Ok(()),

@@ -14,7 +14,7 @@ const MOST_DISCARDED: usize = 64 << 20;
 const LONGEST_DISCARD: Duration = Duration::from_secs(5);
 
 /// Reads a JSON body of at most `most` bytes.
-pub(super) async fn json<T: DeserializeOwned>(body: Body, most: usize) -> Result<T, RequestError> {
+pub(crate) async fn json<T: DeserializeOwned>(body: Body, most: usize) -> Result<T, RequestError> {
     let bytes = collect(body, most).await?;
     serde_json::from_slice(&bytes).map_err(|error| RequestError::invalid("body", error.to_string()))
 }

@@ -102,7 +102,8 @@ impl JsonWriter {
     }
 }
 
-fn rfc3339(ms: i64) -> String {
+/// An instant in epoch ms as text to the millisecond.
+pub(crate) fn rfc3339(ms: i64) -> String {
     DateTime::<Utc>::from_timestamp_millis(ms)
         .map_or_else(|| ms.to_string(), |instant| instant.to_rfc3339_opts(SecondsFormat::Millis, true))
 }

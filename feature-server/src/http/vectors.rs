@@ -47,7 +47,7 @@ async fn read_many(shared: &Shared, uri: &Uri, body: Body) -> Result<Response, R
     })?;
     let request = Request { plan, keys, as_of: None, deadline: None };
     let answer = shared.read(&shared.doors.vectors, &request).await?;
-    match &answer.away {
+    match answer.away.first() {
         Some((_, reason)) => Err(RequestError::Unavailable(reason.clone())),
         None => written(vectors(&request.plan, &answer)),
     }

@@ -3,7 +3,8 @@
 //! the same rules here.
 
 use millrace_core::assemble::{FeatureValue, Status, assemble_encoded};
-use millrace_core::codec::{EncodedSlot, Wanted};
+use millrace_core::batch::Run;
+use millrace_core::codec::{self, EncodedSlot, Wanted};
 use millrace_core::definitions::View;
 use serde_json::Value as Json;
 
@@ -32,10 +33,26 @@ impl Instant {
     }
 }
 
+impl Finished {
+    /// Of values that stand for `features`, those of the wanted ones.
+    pub fn only(mut self, features: &[usize], wanted: &[usize]) -> Self {
+        if features == wanted {
+            return self;
+        }
+        let mut take = |index: &usize| {
+            let place = features.iter().position(|feature| feature == index);
+            let value = place.and_then(|place| self.values.get_mut(place));
+            value.map_or_else(|| Err("the store left this out".to_owned()), |value| std::mem::replace(value, Ok(None)))
+        };
+        let values = wanted.iter().map(&mut take).collect();
+        Self { newest: self.newest, values }
+    }
+}
+
 /// Values of the wanted features from a view's slots as stored; `none` where there is no slot.
 pub fn from_slots(view: &View, wanted: &Wanted, stored: &[Option<Vec<u8>>], at: Instant) -> Vec<FeatureValue> {
     let slots = stored.iter().flatten().map(|bytes| EncodedSlot::open(view, bytes)).collect::<Result<Vec<_>, _>>();
-    let values = slots.and_then(|slots| assemble_encoded(view, &slots, wanted, |newest| at.of(newest)));
+    let values = slots.and_then(|slots| assemble_encoded(view, &slots, wanted, |since| at.of(since)));
     values.unwrap_or_else(|error| {
         metrics::counter!("millrace_slots_undecodable_total", "sink" => "feature-server").increment(1);
         tracing::error!(view = view.id(), %error, "slot undecodable");
@@ -43,20 +60,71 @@ pub fn from_slots(view: &View, wanted: &Wanted, stored: &[Option<Vec<u8>>], at: 
     })
 }
 
+/// The same of a batch view's one slot. What a run older than `completed` wrote is not there: the run that completed
+/// after it did not find the entity.
+pub fn from_batch_slot(
+    view: &View,
+    wanted: &Wanted,
+    stored: &[Option<Vec<u8>>],
+    completed: u32,
+    at: Instant,
+) -> Vec<FeatureValue> {
+    let run = stored.iter().flatten().find_map(|bytes| codec::checkpoint(bytes).ok()).map(Run::of);
+    match run {
+        Some(run) if run.number < completed => from_slots(view, wanted, &[], at),
+        Some(run) => written_by(run, from_slots(view, wanted, stored, at)),
+        None => from_slots(view, wanted, stored, at),
+    }
+}
+
+/// The same of a batch view's document, which `run` wrote.
+pub fn from_batch_document(
+    view: &View,
+    wanted: &[usize],
+    finished: Finished,
+    run: Run,
+    completed: u32,
+    at: Instant,
+) -> Vec<FeatureValue> {
+    if run.number < completed {
+        return from_finished(view, wanted, None, at);
+    }
+    let since = finished.newest.max(Some(run.as_of));
+    written_by(run, judged(view, wanted, Some(finished), since, at))
+}
+
+fn written_by(run: Run, mut values: Vec<FeatureValue>) -> Vec<FeatureValue> {
+    values.iter_mut().for_each(|value| value.run = Some(run.number));
+    values
+}
+
 /// Values of the wanted features as a store has finished them; none where it does not know the entity.
 pub fn from_finished(view: &View, wanted: &[usize], finished: Option<Finished>, at: Instant) -> Vec<FeatureValue> {
+    let newest = finished.as_ref().and_then(|finished| finished.newest);
+    judged(view, wanted, finished, newest, at)
+}
+
+/// `since`: from when on the values are defined, and from when their age is counted.
+fn judged(
+    view: &View,
+    wanted: &[usize],
+    finished: Option<Finished>,
+    since: Option<i64>,
+    at: Instant,
+) -> Vec<FeatureValue> {
     let missing = |status, newest| {
         wanted.iter().map(|index| FeatureValue::missing(&view.features[*index], status, newest, None)).collect()
     };
     let Some((newest, values)) = finished.and_then(|finished| Some((finished.newest?, finished.values))) else {
         return missing(Status::NotFound, None);
     };
-    let t = at.of(Some(newest));
-    if t < newest {
+    let since = since.unwrap_or(newest);
+    let t = at.of(Some(since));
+    if t < since {
         let reason = "as_of is before the newest event that this view has absorbed";
         return failed(view, wanted, Some(newest), reason);
     }
-    if view.ttl.is_some_and(|ttl| t - newest > ttl) {
+    if view.ttl.is_some_and(|ttl| t - since > ttl) {
         return missing(Status::OutsideMaxAge, Some(newest));
     }
     let one = |(index, value): (&usize, Result<Option<Json>, String>)| match value {
@@ -77,11 +145,13 @@ pub fn failed(view: &View, wanted: &[usize], newest: Option<i64>, reason: &str) 
 mod tests {
     use super::*;
     use millrace_core::aggregate::Stamp;
+    use millrace_core::batch::RowReader;
     use millrace_core::codec;
     use millrace_core::definitions::{Definitions, DefinitionsSource};
     use millrace_core::partition::Partition;
     use millrace_core::position::Position;
     use millrace_core::slot::Slot;
+    use millrace_core::sql::BatchColumns;
     use serde_json::json;
 
     fn view() -> View {
@@ -164,5 +234,39 @@ views:
             from_slots(&view, &first(&view), &[Some(slot(&view, &[1_000])), Some(b"junk".to_vec())], at(None, 2_000));
         assert_eq!((&values[0].value, values[0].status), (&json!(-1), Status::Error));
         assert!(values[0].reason.as_deref().unwrap().contains("cannot be read"));
+    }
+
+    const RUN: Run = Run { number: 7, as_of: 1_700_000_000_000 };
+
+    fn batch_view() -> Definitions {
+        let yaml = r#"
+entities: { user: { key: user_id, type: int64 } }
+views: [{ name: n, entity: user, query: SELECT 1, features: [{ name: n, type: int64, default: -1 }] }]
+"#;
+        Definitions::compile(DefinitionsSource { yaml: yaml.into(), schemas: Default::default() }).unwrap()
+    }
+
+    #[test]
+    fn a_batch_value_counts_from_the_last_completed_run_on_and_names_its_run() {
+        let definitions = batch_view();
+        let view = &definitions.views[0];
+        let reader = RowReader::new(&definitions, view, BatchColumns { event_time: false }, RUN);
+        let stored = [Some(codec::encode(&reader.read("[1,5]").unwrap().1))];
+        let hour = 3_600_000;
+        let seen = |completed: u32, now: i64| {
+            let values = from_batch_slot(view, &first(view), &stored, completed, at(None, now));
+            let value = (values[0].value.clone(), values[0].status, values[0].run);
+            let finished = Finished { newest: Some(5), values: vec![Ok(Some(json!(5)))] };
+            let of_document = from_batch_document(view, &[0], finished, RUN, completed, at(None, now));
+            assert_eq!((of_document[0].value.clone(), of_document[0].status, of_document[0].run), value);
+            value
+        };
+        let now = RUN.as_of + hour;
+        assert_eq!(seen(0, now), (json!(5), Status::Present, Some(7)));
+        assert_eq!(seen(7, now), (json!(5), Status::Present, Some(7)));
+        assert_eq!(seen(8, now), (json!(-1), Status::NotFound, None));
+        assert_eq!(seen(7, RUN.as_of + 26 * hour), (json!(-1), Status::OutsideMaxAge, Some(7)));
+        let junk = from_batch_slot(view, &first(view), &[Some(b"junk".to_vec())], 7, at(None, now));
+        assert_eq!(junk[0].status, Status::Error);
     }
 }

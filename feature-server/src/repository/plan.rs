@@ -7,6 +7,7 @@ use std::sync::Arc;
 use metrics::Counter;
 use millrace_common::names::Names;
 use millrace_core::assemble::{FeatureValue, Status};
+use millrace_core::batch;
 use millrace_core::codec::Wanted;
 use millrace_core::definitions::{Definitions, Entity, Slots, Store, View};
 use millrace_core::key::KeyText;
@@ -114,7 +115,7 @@ impl Plan {
         &self.definitions.views[part.view]
     }
 
-    /// Slots of writers that are no partition (`backfill`, `batch`) will be asked for here too.
+    /// Slots of a `backfill` will be asked for here too.
     fn add_redis(&mut self, mut plan: ViewPlan) {
         let view = &self.definitions.views[plan.view];
         let id = view.id();
@@ -124,6 +125,7 @@ impl Plan {
             match view.slots {
                 Slots::Known => fields.push(format!("{id}|{partition}")),
                 Slots::All => fields.extend((0..partitions).map(|writer| format!("{id}|{writer}"))),
+                Slots::Batch => fields.push(format!("{id}|{}", batch::SLOT)),
             }
             plan.fields = start..fields.len();
         }

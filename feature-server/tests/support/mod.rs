@@ -26,7 +26,7 @@ use millrace_devstack::{Stack, StackOptions};
 use millrace_feature_server::proto::feature_store_v1::feature_store_service_client::FeatureStoreServiceClient;
 use millrace_feature_server::proto::millrace_v1::feature_service_client::FeatureServiceClient;
 use millrace_feature_server::{Config, Listeners, run};
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
@@ -88,6 +88,7 @@ pub struct World {
     pub log: Log,
     pub definitions: Arc<Definitions>,
     pub stack: Stack,
+    source: DefinitionsSource,
 }
 
 /// A running server.
@@ -115,17 +116,23 @@ impl World {
             clickhouse_url: Some(shared.clickhouse_url().to_owned()),
             ..StackOptions::new(dir)
         };
-        let world = Self::on(Stack::up(options).await.unwrap(), name).await;
+        let world = Self::on(Stack::up(options).await.unwrap(), name, source(YAML)).await;
         world.apply().await;
         world
     }
 
     /// A namespace before the first `apply`.
     pub async fn unapplied(name: &str) -> Self {
-        Self::on(millrace_devstack::shared_for_tests(millrace_devstack::test_dir()).await.unwrap(), name).await
+        Self::with(name, YAML).await
     }
 
-    async fn on(stack: Stack, name: &str) -> Self {
+    /// A namespace for other definitions, before the first `apply`.
+    pub async fn with(name: &str, yaml: &str) -> Self {
+        let stack = millrace_devstack::shared_for_tests(millrace_devstack::test_dir()).await.unwrap();
+        Self::on(stack, name, source(yaml)).await
+    }
+
+    async fn on(stack: Stack, name: &str, source: DefinitionsSource) -> Self {
         let namespace = format!("test_serve_{name}_{}", clock::now_ms());
         let urls = Urls {
             redis: stack.redis_url().to_owned(),
@@ -134,12 +141,12 @@ impl World {
         };
         let names = Names::new(&namespace);
         let log = Log::create(&urls.redis, names.clone(), LogMeta::new(PARTITIONS, 300_000)).await.unwrap();
-        let definitions = Arc::new(Definitions::compile(source()).unwrap());
-        Self { urls, namespace, names, log, definitions, stack }
+        let definitions = Arc::new(Definitions::compile(source.clone()).unwrap());
+        Self { urls, namespace, names, log, definitions, stack, source }
     }
 
     pub async fn apply(&self) {
-        registry::apply(&self.log, &source(), codec::ENGINE).await.unwrap();
+        registry::apply(&self.log, &self.source, codec::ENGINE).await.unwrap();
     }
 
     /// Makes the tables and writes one purchase of each household into them.
@@ -262,6 +269,13 @@ impl Server {
         (response.status().as_u16(), response.json().await.unwrap())
     }
 
+    /// Asks GraphQL; the answer's status is always 200.
+    pub async fn query(&self, query: &str, variables: Json) -> Json {
+        let (status, body) = self.post("/graphql", &json!({ "query": query, "variables": variables })).await;
+        assert_eq!(status, 200, "{body}");
+        body
+    }
+
     pub async fn text(&self, path: &str) -> (u16, String) {
         let response = self.http.get(format!("{}{path}", self.base)).send().await.unwrap();
         (response.status().as_u16(), response.text().await.unwrap())
@@ -311,8 +325,8 @@ impl Drop for Server {
     }
 }
 
-pub fn source() -> DefinitionsSource {
-    DefinitionsSource { yaml: YAML.into(), schemas: Default::default() }
+fn source(yaml: &str) -> DefinitionsSource {
+    DefinitionsSource { yaml: yaml.into(), schemas: Default::default() }
 }
 
 fn metrics() -> PrometheusHandle {

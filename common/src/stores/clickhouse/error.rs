@@ -38,16 +38,16 @@ pub enum ClickHouseError {
 /// What an error means for the rows that were sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Nothing: the server is away, slow, full or not set up. Whether they arrived is not known.
+    /// The server is away, slow, full, not set up, or says something that we do not know. Whether the rows arrived is
+    /// not known.
     Store,
-    /// A row is wrong; it will be wrong again.
+    /// A row may be wrong: so it is if its neighbours go in.
     Row,
-    /// A row may be wrong, or the server is.
-    Unclear,
 }
 
-/// Errors about values: no retry cures them. (Numbers as in ClickHouse's `ErrorCodes.cpp`.)
-const ROW_CODES: [u32; 28] = [
+/// Errors about values. All others are the store's, also those that a newer server may bring: rows are kept until it
+/// takes them. (Numbers as in ClickHouse's `ErrorCodes.cpp`.)
+const ROW_CODES: [u32; 26] = [
     6,   // CANNOT_PARSE_TEXT
     25,  // CANNOT_PARSE_ESCAPE_SEQUENCE
     26,  // CANNOT_PARSE_QUOTED_STRING
@@ -57,8 +57,6 @@ const ROW_CODES: [u32; 28] = [
     36,  // BAD_ARGUMENTS
     38,  // CANNOT_PARSE_DATE
     41,  // CANNOT_PARSE_DATETIME
-    43,  // ILLEGAL_TYPE_OF_ARGUMENT
-    44,  // ILLEGAL_COLUMN
     53,  // TYPE_MISMATCH
     69,  // ARGUMENT_OUT_OF_BOUND
     70,  // CANNOT_CONVERT_TYPE
@@ -74,21 +72,24 @@ const ROW_CODES: [u32; 28] = [
     395, // FUNCTION_THROW_IF_VALUE_IS_NON_ZERO
     407, // DECIMAL_OVERFLOW
     469, // VIOLATED_CONSTRAINT
-    634, // CANNOT_PARSE_IPV4 and its like by format
     675, // CANNOT_PARSE_IPV4
+    676, // CANNOT_PARSE_IPV6
 ];
 
-/// Errors of a server that is starting, busy, full, read-only, or not set up for us: the same rows may go through
-/// later, so they are kept. The first line is the one that ClickHouse's own Kafka sink retries.
-const STORE_CODES: [u32; 50] = [
-    3, 107, 159, 164, 202, 203, 209, 210, 241, 242, 252, 285, 319, 425, 999, //
-    8, 10, 16, 20, 47, 48, 57, 60, 62, 81, 82, 115, // our tables, columns or settings are not there
-    74, 75, 76, 77, 95, 173, 198, 212, 218, 225, 236, 243, 244, 290, 305, 394,
-    439, // disk, network, memory, threads
-    192, 193, 194, 497, 516, 735, // who may do what; told to stop
-];
+/// Errors of a server that is busy, starting or told to stop: the same query may go through later. Of the codes above
+/// those that a query cannot cause by what it says; 241 (memory) it can, so trying again has an end.
+const BUSY_CODES: [u32; 14] = [3, 159, 202, 203, 209, 210, 236, 241, 242, 285, 319, 425, 735, 999];
 
 impl ClickHouseError {
+    /// Whether the same query may be answered later: certainly not refused, or by a server that is in trouble itself.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Away(_) | Self::Late(_) => true,
+            Self::Refused { code, .. } => BUSY_CODES.contains(code),
+            _ => false,
+        }
+    }
+
     /// What it means for rows that were sent.
     pub fn fault(&self) -> Fault {
         match self {
@@ -97,8 +98,17 @@ impl ClickHouseError {
                 Fault::Row
             }
             Self::Refused { code, .. } if ROW_CODES.contains(code) => Fault::Row,
-            Self::Refused { code, .. } if !STORE_CODES.contains(code) && *code < 999 => Fault::Unclear,
             _ => Fault::Store,
+        }
+    }
+
+    /// What it is called in metrics and logs: the number that ClickHouse gave, or why there is none.
+    pub fn code(&self) -> String {
+        match self {
+            Self::Refused { code, .. } => code.to_string(),
+            Self::Late(_) => "late".to_owned(),
+            Self::Away(_) => "away".to_owned(),
+            _ => "unexpected".to_owned(),
         }
     }
 }
@@ -156,7 +166,10 @@ mod tests {
         assert_eq!(fault("Code: 60. DB::Exception: Unknown table"), Fault::Store);
         assert_eq!(fault("Code: 252. DB::Exception: Too many parts (3000)"), Fault::Store);
         assert_eq!(fault("Code: 252. DB::Exception: Too many partitions for single INSERT block"), Fault::Row);
-        assert_eq!(fault("Code: 777. DB::Exception: new in some version"), Fault::Unclear);
+        assert_eq!(fault("Code: 777. DB::Exception: new in some version"), Fault::Store);
+        for code in [243, 497, 242, 164, 16, 44] {
+            assert_eq!(fault(&format!("Code: {code}. DB::Exception: disk, rights, read-only, columns")), Fault::Store);
+        }
         assert_eq!(fault("502 Bad Gateway"), Fault::Store);
         assert_eq!(ClickHouseError::Late(Duration::ZERO).fault(), Fault::Store);
     }

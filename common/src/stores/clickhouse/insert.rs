@@ -11,13 +11,16 @@ const CHUNK: usize = 512 * 1024;
 const MAX_BLOCK_ROWS: &str = "1048576";
 
 /// Said with every insert, whatever the server's defaults are; several have changed between versions.
-const SETTINGS: [(&str, &str); 10] = [
+const SETTINGS: [(&str, &str); 11] = [
     ("async_insert", "0"),
     ("insert_deduplicate", "1"),
     // The roll-up is told the same token, and leaves out what it has already.
     ("deduplicate_blocks_in_dependent_materialized_views", "1"),
     ("max_insert_block_size", MAX_BLOCK_ROWS),
     ("max_insert_threads", "1"),
+    // No two rows of a block share a sorting key, and the roll-up groups by its own: there is nothing to fold before
+    // the part is written, and looking for it takes a sixth of the time.
+    ("optimize_on_insert", "0"),
     // Properties are sent as JSON text, and what looks like a time in them stays text.
     ("input_format_binary_read_json_as_string", "1"),
     ("input_format_try_infer_dates", "0"),

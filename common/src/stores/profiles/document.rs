@@ -1,10 +1,11 @@
 //! The shape of a profile: readable values in BSON's own types, and the state they came from. Every part of it is a
 //! function of the log: no clock is in it.
 //!
-//! `{_id, features: {name: {value, timestamp, version, error?}}, metadata: {updated_at, source},
+//! `{_id, features: {name: {value, timestamp, version, error?}}, metadata: {updated_at, source, job_id?},
 //!   checkpoint: {order, generation, ms, seq, partition}, state}`
 
 use millrace_core::assemble::{Status, assemble};
+use millrace_core::batch::Run;
 use millrace_core::codec;
 use millrace_core::decimal::{DecimalType, MAX_PRECISION};
 use millrace_core::definitions::{ValueType, View};
@@ -20,8 +21,10 @@ use super::ProfileError;
 
 /// The field of the encoded slot.
 pub(super) const STATE: &str = "state";
-/// Who writes profiles now; batch jobs will say their own name.
-const SOURCE: &str = "stream";
+/// Who writes the documents of streamed views.
+const STREAM: &str = "stream";
+/// Who writes those of batch views.
+const BATCH: &str = "batch";
 /// Digits that a `Decimal128` holds.
 const DECIMAL128_DIGITS: usize = 34;
 
@@ -30,6 +33,8 @@ const DECIMAL128_DIGITS: usize = 34;
 pub struct Profile {
     /// Feature time of the newest event absorbed, epoch ms.
     pub newest: Option<i64>,
+    /// The run that wrote it, of a batch view.
+    pub run: Option<Run>,
     /// For each wanted feature its value, none where there is nothing to show, or why there is none.
     pub values: Vec<Result<Option<Json>, String>>,
 }
@@ -43,7 +48,10 @@ pub(super) fn collection(view: &View) -> String {
 pub(super) fn document(view: &View, slot: &Slot, partition: Partition) -> Document {
     let all: Vec<usize> = (0..view.features.len()).collect();
     let newest = slot.newest.map_or(Bson::Null, |ms| DateTime::from_millis(ms).into());
-    let values = assemble(view, std::slice::from_ref(slot), &all, slot.newest.unwrap_or_default());
+    // The first instant at which its values are defined.
+    let as_of = view.batch.as_ref().map(|_| Run::of(slot.checkpoint).as_of);
+    let t = as_of.max(slot.newest).unwrap_or_default();
+    let values = assemble(view, std::slice::from_ref(slot), &all, t);
     let mut features = Document::new();
     for (feature, value) in view.features.iter().zip(values) {
         let shown =
@@ -57,10 +65,17 @@ pub(super) fn document(view: &View, slot: &Slot, partition: Partition) -> Docume
     let state = Binary { subtype: BinarySubtype::Generic, bytes: codec::encode(slot) };
     doc! {
         "features": features,
-        "metadata": { "updated_at": newest, "source": SOURCE },
+        "metadata": metadata(view, slot, newest),
         "checkpoint": checkpoint_document(slot.checkpoint, partition),
         STATE: state,
     }
+}
+
+fn metadata(view: &View, slot: &Slot, newest: Bson) -> Document {
+    if view.batch.is_some() {
+        return doc! { "updated_at": newest, "source": BATCH, "job_id": Run::of(slot.checkpoint).job_id(view) };
+    }
+    doc! { "updated_at": newest, "source": STREAM }
 }
 
 /// Matches the document of `key` iff what it holds is older than `checkpoint`. One range beside `_id`: an `$or` over
@@ -78,6 +93,9 @@ fn order(checkpoint: Checkpoint) -> String {
 /// What [`profile`] needs of a document.
 pub(super) fn projection(view: &View, features: &[usize]) -> Document {
     let mut wanted = doc! { "metadata.updated_at": 1 };
+    if view.batch.is_some() {
+        wanted.insert("checkpoint", 1);
+    }
     for index in features {
         wanted.insert(format!("features.{}", view.features[*index].name), 1);
     }
@@ -119,7 +137,8 @@ pub(super) fn profile(view: &View, wanted: &[usize], raw: &RawDocument) -> Resul
         }
     };
     let newest = updated_at.ok().map(DateTime::timestamp_millis);
-    Ok(Profile { newest, values: wanted.iter().map(value).collect() })
+    let run = view.batch.as_ref().map(|_| checkpoint(raw).map(Run::of)).transpose()?;
+    Ok(Profile { newest, run, values: wanted.iter().map(value).collect() })
 }
 
 fn checkpoint_document(checkpoint: Checkpoint, partition: Partition) -> Document {

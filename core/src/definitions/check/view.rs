@@ -16,6 +16,12 @@ impl Checker {
             let line = spanned.referenced.line();
             self.name(line, "view", &spanned.value.name);
             let Some(view) = self.view(line, &spanned.value, entities, events) else { continue };
+            if view.version == 0 {
+                self.error(line, "a view's `version` starts at 1");
+            }
+            if spanned.value.features.is_empty() {
+                self.error(line, format!("view `{}` has no features", view.name));
+            }
             if views.iter().any(|other| other.name == view.name && other.version == view.version) {
                 self.error(line, format!("view `{}` is declared twice", view.id()));
             }
@@ -25,7 +31,13 @@ impl Checker {
     }
 
     fn view(&mut self, line: u64, source: &ViewSource, entities: &[Entity], events: &[EventType]) -> Option<View> {
+        if let Some(query) = &source.query {
+            return self.batch_view(line, source, query, entities);
+        }
         let entity = self.find(line, "entity", &source.entity, entities, |e| &e.name)?;
+        if source.schedule.is_some() {
+            self.error(line, "`schedule` belongs to batch views, which have a `query`");
+        }
         let mut from = Vec::new();
         for name in &source.from {
             let Some(index) = self.find(line, "event", name, events, |e| &e.name) else { continue };
@@ -35,7 +47,7 @@ impl Checker {
             from.push(index);
         }
         if source.from.is_empty() {
-            self.error(line, "`from` names no event");
+            self.error(line, "`from` names no event; a batch view has a `query` instead");
         }
         let store = match source.store.as_deref() {
             None | Some("redis") => Store::Redis,
@@ -58,20 +70,15 @@ impl Checker {
             inputs: Vec::new(),
             windows: Vec::new(),
             features: Vec::new(),
+            batch: None,
             description: source.description.clone(),
         };
-        if view.version == 0 {
-            self.error(line, "a view's `version` starts at 1");
-        }
         if store == Store::MongoDb && !known {
             self.error(line, "a mongodb view holds the entity that its events are partitioned by");
         }
         let lateness = source.lateness.as_ref().and_then(|text| self.duration(line, "lateness", text));
         for feature in &source.features {
             self.feature(feature, lateness, &mut view, entities);
-        }
-        if view.features.is_empty() {
-            self.error(line, format!("view `{}` has no features", source.name));
         }
         Some(view)
     }
@@ -92,7 +99,9 @@ impl Checker {
                 None => return,
             },
             None if aggregation == Aggregation::Count => None,
-            None => return self.error(line, format!("`{}` needs a `value`", source.agg)),
+            None => {
+                return self.error(line, format!("`{}` needs a `value`", source.agg.as_deref().unwrap_or_default()));
+            }
         };
         let Some(value_type) = self.value_type(line, aggregation, input.as_ref().map(|(_, t)| t)) else { return };
         let input = input.map(|wanted| index_of(&mut view.inputs, wanted));
@@ -122,7 +131,11 @@ impl Checker {
     }
 
     fn aggregation(&mut self, line: u64, source: &FeatureSource) -> Option<Aggregation> {
-        let aggregation = match (source.agg.as_str(), source.n) {
+        let Some(agg) = source.agg.as_deref() else {
+            self.error(line, format!("`agg` of `{}` is missing; write for example count or sum", source.name));
+            return None;
+        };
+        let aggregation = match (agg, source.n) {
             ("last_n", Some(n)) if (1..=MAX_LAST_N).contains(&n) => return Some(Aggregation::LastN(n)),
             ("last_n", _) => {
                 self.error(line, format!("`last_n` needs `n` between 1 and {MAX_LAST_N}"));
@@ -174,10 +187,10 @@ impl Checker {
                 self.error(line, format!("value `{value}` has an empty part"));
                 return None;
             }
-            // What is only counted needs no type: any value that is not null counts.
+            // What is only counted needs no type.
             let kind = match (declared, aggregation) {
                 (Some(kind), _) => kind,
-                (None, Aggregation::Count) => ValueType::String,
+                (None, Aggregation::Count) => ValueType::Any,
                 (None, _) => {
                     self.error(
                         line,

@@ -1,0 +1,57 @@
+//! `millrace run-jobs`: the scheduler of batch views, as a service.
+
+use std::net::SocketAddr;
+
+use clap::Args;
+use millrace_common::config::{ProcessConfig, StoreConfig, process_name};
+use millrace_common::jobs::{SchedulerConfig, Stores, run_scheduler};
+use millrace_common::process::{Readiness, admin_routes, bind_admin, drain, metrics_upkeep, serve, shutdown_on_signal};
+use millrace_common::telemetry;
+use tokio_util::sync::CancellationToken;
+
+/// Where it serves `/healthz`, `/readyz` and `/metrics`, unless told otherwise.
+const PORT: u16 = 9103;
+
+/// Runs batch views when they are due. Start as many as you like: one leads, the others stand by.
+#[derive(Clone, Debug, Args)]
+pub struct RunJobsArgs {
+    /// Name of this scheduler, unique in the installation; made from host and process by default.
+    #[arg(long, env = "MILLRACE_WORKER_ID")]
+    pub worker_id: Option<String>,
+
+    /// The most views that are computed at once.
+    #[arg(long, env = "MILLRACE_JOBS_PARALLEL", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..))]
+    pub parallel: u8,
+
+    /// Where `/healthz`, `/readyz` and `/metrics` are served.
+    #[arg(long, env = "MILLRACE_ADMIN_LISTEN")]
+    pub admin_listen: Option<SocketAddr>,
+
+    /// The stores.
+    #[command(flatten)]
+    pub stores: StoreConfig,
+
+    /// Logging and stopping.
+    #[command(flatten)]
+    pub process: ProcessConfig,
+}
+
+/// Works until a stop signal, then finishes or interrupts the runs in hand.
+pub async fn run(args: RunJobsArgs) -> anyhow::Result<()> {
+    let metrics = telemetry::init(&args.process)?;
+    let shutdown = shutdown_on_signal()?;
+    let listener = bind_admin(args.admin_listen, PORT).await?;
+    tracing::info!(admin = %listener.local_addr()?, "run-jobs");
+    let readiness = Readiness::waiting("the log");
+    tokio::spawn(metrics_upkeep(metrics.clone(), shutdown.clone()));
+    tokio::spawn(serve(listener, admin_routes(metrics, readiness.clone()), CancellationToken::new()));
+    let Some(stores) = Stores::open(&args.stores, &readiness, &shutdown).await? else { return Ok(()) };
+    let config = SchedulerConfig {
+        owner: args.worker_id.unwrap_or_else(process_name),
+        parallel: usize::from(args.parallel),
+        grace: args.process.grace,
+    };
+    let working = tokio::spawn(run_scheduler(stores, config, readiness, shutdown.clone()));
+    shutdown.cancelled().await;
+    drain(args.process.grace, async { working.await? }).await
+}

@@ -1,0 +1,87 @@
+//! A batch view's query: its columns, and its rows as they come, never more than a chunk of them in memory here.
+
+use std::time::Duration;
+
+use ::clickhouse::query::BytesCursor;
+use bytes::{Bytes, BytesMut};
+use millrace_core::sql::{BATCH_FORMAT, BATCH_SETTINGS, SqlQuery};
+
+use super::{ClickHouse, ClickHouseError, TIMEOUT, within};
+
+/// How long the server may say nothing: a query that sorts or joins says nothing for long. One that has lost its
+/// reader is run again.
+const SILENCE: Duration = Duration::from_secs(1_800);
+/// The longest row.
+const MAX_ROW_BYTES: usize = 16 << 20;
+
+/// Rows of a query, one JSON array per line.
+pub struct BatchRows {
+    cursor: BytesCursor,
+    buffer: BytesMut,
+    ended: bool,
+}
+
+impl ClickHouse {
+    /// The names of the columns that a query returns.
+    pub async fn batch_columns(&self, query: &SqlQuery) -> Result<Vec<String>, ClickHouseError> {
+        let mut cursor = self.batch(query).fetch_bytes("JSONCompactEachRow").map_err(ClickHouseError::from)?;
+        let answer = within(TIMEOUT, cursor.collect()).await?;
+        let row = |line: &[u8]| -> Result<String, ClickHouseError> {
+            let cells: Vec<serde_json::Value> = serde_json::from_slice(line).map_err(unexpected)?;
+            let name = cells.into_iter().next().and_then(|cell| cell.as_str().map(str::to_owned));
+            name.ok_or_else(|| ClickHouseError::Unexpected("a column without a name".to_owned()))
+        };
+        answer.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(row).collect()
+    }
+
+    /// Runs the query. Nothing is read before the first [`BatchRows::next`].
+    pub fn batch_rows(&self, query: &SqlQuery) -> Result<BatchRows, ClickHouseError> {
+        let cursor = self.batch(query).fetch_bytes(BATCH_FORMAT).map_err(ClickHouseError::from)?;
+        Ok(BatchRows { cursor, buffer: BytesMut::new(), ended: false })
+    }
+
+    /// Asks for one number: how many rows there will be, for a progress bar.
+    pub async fn batch_count(&self, query: &SqlQuery, timeout: Duration) -> Result<u64, ClickHouseError> {
+        let query = self.batch(query).with_setting("max_execution_time", (timeout.as_secs() + 1).to_string());
+        within(timeout, query.fetch_one::<u64>()).await
+    }
+
+    fn batch(&self, query: &SqlQuery) -> ::clickhouse::query::Query {
+        let ask = self.ask_unbounded(query);
+        BATCH_SETTINGS.iter().fold(ask, |ask, (name, value)| ask.with_setting(*name, *value))
+    }
+}
+
+impl BatchRows {
+    /// Whole lines of about `bytes`, or none after the last. An error says that rows may be missing.
+    pub async fn next(&mut self, bytes: usize) -> Result<Option<Bytes>, ClickHouseError> {
+        while self.buffer.len() < bytes && !self.ended {
+            self.read().await?;
+        }
+        loop {
+            let first = &self.buffer[..self.buffer.len().min(bytes)];
+            let is_end = |byte: &u8| *byte == b'\n';
+            match first.iter().rposition(is_end).or_else(|| self.buffer.iter().position(is_end)) {
+                Some(end) => return Ok(Some(self.buffer.split_to(end + 1).freeze())),
+                None if self.ended && self.buffer.is_empty() => return Ok(None),
+                None if self.ended => return Err(ClickHouseError::Away("the answer ends within a row".to_owned())),
+                None if self.buffer.len() > MAX_ROW_BYTES => {
+                    return Err(ClickHouseError::Unexpected(format!("a row has more than {MAX_ROW_BYTES} bytes")));
+                }
+                None => self.read().await?,
+            }
+        }
+    }
+
+    async fn read(&mut self) -> Result<(), ClickHouseError> {
+        match within(SILENCE, self.cursor.next()).await? {
+            Some(bytes) => self.buffer.extend_from_slice(&bytes),
+            None => self.ended = true,
+        }
+        Ok(())
+    }
+}
+
+fn unexpected(error: serde_json::Error) -> ClickHouseError {
+    ClickHouseError::Unexpected(format!("a description of columns: {error}"))
+}

@@ -1,0 +1,134 @@
+//! Batch views: a query over the warehouse instead of events. What belongs to streamed views only is refused here.
+
+use serde_saphyr::Spanned;
+
+use super::Checker;
+use crate::definitions::format_duration;
+use crate::definitions::model::{
+    Aggregation, BatchQuery, Entity, Feature, InputSource, Slots, Store, View, Window, WindowSpec,
+};
+use crate::definitions::schedule::Schedule;
+use crate::definitions::source::{FeatureSource, ScheduleSource, ViewSource};
+
+/// A daily view with an hour to spare: a job that has stopped cannot serve its values for ever.
+const DEFAULT_TTL_MS: i64 = 25 * 3_600_000;
+/// The column that says when a row's values were true.
+pub const EVENT_TIME: &str = "event_time";
+
+impl Checker {
+    pub(super) fn batch_view(
+        &mut self,
+        line: u64,
+        source: &ViewSource,
+        query: &str,
+        entities: &[Entity],
+    ) -> Option<View> {
+        let entity = self.find(line, "entity", &source.entity, entities, |e| &e.name)?;
+        if !source.from.is_empty() {
+            self.error(line, "write `from` (streamed) or `query` (batch), not both");
+        }
+        if source.lateness.is_some() {
+            self.error(line, "`lateness` belongs to streamed views; a query says itself what counts");
+        }
+        let query = query.trim();
+        if query.is_empty() || query.ends_with(';') {
+            self.error(line, "`query` is one SELECT, without `;`");
+        }
+        let store = match source.store.as_deref() {
+            None | Some("redis") => Store::Redis,
+            Some("mongodb") => Store::MongoDb,
+            Some(other) => {
+                self.error(line, format!("a batch view is kept in redis or mongodb, not `{other}`"));
+                return None;
+            }
+        };
+        let schedule = source.schedule.as_ref().and_then(|schedule| self.schedule(schedule));
+        let ttl = match &source.ttl {
+            Some(text) => self.duration(line, "ttl", text)?,
+            None => DEFAULT_TTL_MS,
+        };
+        let pause = schedule.as_ref().map_or(0, Schedule::longest_pause);
+        if pause > ttl {
+            let (ttl, pause) = (format_duration(ttl), format_duration(pause));
+            self.error(
+                line,
+                format!("ttl {ttl} ends before the next run may come, after {pause}; write a longer `ttl`"),
+            );
+        }
+        let mut view = View {
+            name: source.name.clone(),
+            version: source.version.unwrap_or(1),
+            entity,
+            from: Vec::new(),
+            store,
+            ttl: Some(ttl),
+            slots: Slots::Batch,
+            inputs: Vec::new(),
+            windows: vec![WindowSpec { window: Window::Lifetime, features: Vec::new() }],
+            features: Vec::new(),
+            batch: Some(BatchQuery { query: query.to_owned(), schedule }),
+            description: source.description.clone(),
+        };
+        for feature in &source.features {
+            self.batch_feature(feature, &mut view, &entities[entity]);
+        }
+        Some(view)
+    }
+
+    fn schedule(&mut self, spanned: &Spanned<ScheduleSource>) -> Option<Schedule> {
+        let zone = spanned.value.time_zone.as_deref().unwrap_or("UTC");
+        match Schedule::parse(&spanned.value.cron, zone) {
+            Ok(schedule) => Some(schedule),
+            Err(error) => {
+                self.error(spanned.referenced.line(), error.to_string());
+                None
+            }
+        }
+    }
+
+    /// A feature is a column: its state is the last value that a run found.
+    fn batch_feature(&mut self, spanned: &Spanned<FeatureSource>, view: &mut View, entity: &Entity) {
+        let (line, source) = (spanned.referenced.line(), &spanned.value);
+        self.name(line, "feature", &source.name);
+        let streamed = [
+            ("agg", source.agg.is_some()),
+            ("value", source.value.is_some()),
+            ("n", source.n.is_some()),
+            ("window", source.window.is_some()),
+            ("windows", source.windows.is_some()),
+        ];
+        for (field, _) in streamed.iter().filter(|(_, written)| *written) {
+            self.error(line, format!("`{field}` belongs to streamed views; here a feature is a column of the query"));
+        }
+        if source.name == EVENT_TIME || entity.key.iter().any(|(field, _)| *field == source.name) {
+            self.error(
+                line,
+                format!("feature `{}` is called like a column that the query returns already", source.name),
+            );
+        }
+        if view.feature(&source.name).is_some() {
+            self.error(line, format!("feature `{}` is declared twice in view `{}`", source.name, view.name));
+        }
+        let Some(kind) = &source.kind else {
+            let name = &source.name;
+            return self
+                .error(line, format!("`type` of `{name}` is missing; write for example int64 or decimal(18,2)"));
+        };
+        let value_type = match kind.parse() {
+            Ok(kind) => kind,
+            Err(error) => return self.error(line, format!("{error}")),
+        };
+        let index = view.features.len();
+        view.inputs.push((InputSource::Column(source.name.clone()), Clone::clone(&value_type)));
+        view.windows[0].features.push(index);
+        view.features.push(Feature {
+            name: source.name.clone(),
+            aggregation: Aggregation::Last,
+            input: Some(index),
+            value_type,
+            window: 0,
+            default: source.default.clone(),
+            description: source.description.clone(),
+        });
+    }
+}

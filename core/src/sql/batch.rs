@@ -1,0 +1,84 @@
+//! A batch view's query as it is sent: wrapped, so that it can only be a SELECT, and asked for its columns by name, so
+//! that a row means the same whatever else the query returns. `as_of` travels as a parameter.
+
+use chrono::{DateTime, Utc};
+
+use super::{Param, SqlQuery, quote_name};
+use crate::definitions::{Definitions, EVENT_TIME, View};
+
+/// One JSON array per row and line.
+pub const BATCH_FORMAT: &str = "JSONCompactEachRow";
+/// Values are written as `Scalar::read` takes them, and nothing but reading is allowed.
+pub const BATCH_SETTINGS: [(&str, &str); 6] = [
+    ("readonly", "2"),
+    ("output_format_json_quote_64bit_integers", "1"),
+    ("output_format_json_quote_decimals", "1"),
+    // `nan` is refused and named, not turned into null.
+    ("output_format_json_quote_denormals", "1"),
+    ("output_format_json_named_tuples_as_objects", "1"),
+    ("date_time_output_format", "iso"),
+];
+
+/// What of its contract a query returns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchColumns {
+    /// Whether each row says when its values were true.
+    pub event_time: bool,
+}
+
+/// Asks for the names of the query's columns.
+pub fn batch_columns(query: &str, as_of: i64) -> SqlQuery {
+    // The line break ends a comment at the end of the query.
+    SqlQuery { text: format!("DESCRIBE TABLE (\n{query}\n)"), params: vec![as_of_param(as_of)] }
+}
+
+/// Asks how many rows the query returns.
+pub fn batch_count(query: &str, as_of: i64) -> SqlQuery {
+    SqlQuery { text: format!("SELECT count() FROM (\n{query}\n)"), params: vec![as_of_param(as_of)] }
+}
+
+/// The rows: key fields, features, and `event_time` if the query returns it, in this order.
+pub fn batch_rows(definitions: &Definitions, view: &View, query: &str, columns: BatchColumns, as_of: i64) -> SqlQuery {
+    let event_time = columns.event_time.then_some(EVENT_TIME);
+    let wanted: Vec<String> = BatchColumns::wanted(definitions, view).chain(event_time).map(quote_name).collect();
+    let text = format!("SELECT {} FROM (\n{query}\n)", wanted.join(", "));
+    SqlQuery { text, params: vec![as_of_param(as_of)] }
+}
+
+impl BatchColumns {
+    /// Compares what the query returns with what the view declares; every difference is in the error.
+    pub fn check(definitions: &Definitions, view: &View, found: &[String]) -> Result<Self, String> {
+        let has = |name: &str| found.iter().any(|column| column == name);
+        let missing: Vec<&str> = Self::wanted(definitions, view).filter(|name| !has(name)).collect();
+        let known = |name: &str| name == EVENT_TIME || Self::wanted(definitions, view).any(|wanted| wanted == name);
+        let unknown: Vec<&str> = found.iter().map(String::as_str).filter(|name| !known(name)).collect();
+        let list = |names: &[&str]| names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        match (missing.is_empty(), unknown.is_empty()) {
+            (true, true) => Ok(Self { event_time: has(EVENT_TIME) }),
+            (true, false) => Err(format!(
+                "the query of view `{}` returns {}, which are no features of it; declare or leave them out",
+                view.id(),
+                list(&unknown)
+            )),
+            (false, true) => Err(format!("the query of view `{}` does not return {}", view.id(), list(&missing))),
+            (false, false) => Err(format!(
+                "the query of view `{}` does not return {}, but {}; name its columns after key fields and features",
+                view.id(),
+                list(&missing),
+                list(&unknown)
+            )),
+        }
+    }
+
+    fn wanted<'d>(definitions: &'d Definitions, view: &'d View) -> impl Iterator<Item = &'d str> {
+        let key = definitions.entities[view.entity].key.iter().map(|(field, _)| field.as_str());
+        key.chain(view.features.iter().map(|feature| feature.name.as_str()))
+    }
+}
+
+/// `{as_of:DateTime64(3, 'UTC')}` for queries that read up to an instant.
+fn as_of_param(as_of: i64) -> (String, Param) {
+    let text = DateTime::<Utc>::from_timestamp_millis(as_of)
+        .map_or_else(|| as_of.to_string(), |time| time.format("%Y-%m-%d %H:%M:%S%.3f").to_string());
+    ("as_of".to_owned(), Param::Text(text))
+}

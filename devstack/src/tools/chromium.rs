@@ -1,0 +1,23 @@
+//! Chromium, for tests of pages: Debian's package where absent.
+
+use std::path::PathBuf;
+
+use crate::error::DevstackError;
+use crate::tools::command::on_path_or_apt;
+
+/// What a browser without a screen is started with; as root it has no sandbox, so it must see pages of ours alone.
+pub const HEADLESS: [&str; 8] = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+];
+
+/// `chromium`, installed if it is not there (100 MB).
+pub fn browser() -> Result<PathBuf, DevstackError> {
+    on_path_or_apt("chromium", "chromium")
+}

@@ -1,0 +1,64 @@
+//! A request's body: whole, within its limit and in time, or refused. What is refused is still read for a while: a
+//! client that is sending would have its connection reset and not see the answer.
+
+use std::time::Duration;
+
+use axum::body::{Body, BodyDataStream, HttpBody};
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt;
+
+use crate::error::RequestError;
+
+/// What is still read, and for how long, of a body that was refused.
+const MOST_DISCARDED: usize = 64 << 20;
+const LONGEST_DISCARD: Duration = Duration::from_secs(2);
+
+/// Reads a body of at most `limit` bytes that arrives within `patience`.
+pub async fn read(body: Body, limit: usize, patience: Duration) -> Result<Bytes, RequestError> {
+    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    let mut stream = body.into_data_stream();
+    let collected = tokio::time::timeout(patience, collect(&mut stream, announced, limit)).await;
+    let read = collected.unwrap_or(Err(RequestError::Slow));
+    if matches!(read, Err(RequestError::TooLarge(_) | RequestError::Slow)) {
+        discard(stream).await;
+    }
+    read
+}
+
+async fn collect(stream: &mut BodyDataStream, announced: usize, limit: usize) -> Result<Bytes, RequestError> {
+    let failed = |error| RequestError::Unparsable(format!("failed to read the body: {error}"));
+    let too_large = || RequestError::TooLarge(format!("the body is larger than {limit} bytes"));
+    if announced > limit {
+        return Err(too_large());
+    }
+    let mut first = Bytes::new();
+    let mut whole = BytesMut::new();
+    while let Some(piece) = stream.next().await.transpose().map_err(failed)? {
+        if first.len().max(whole.len()) + piece.len() > limit {
+            return Err(too_large());
+        }
+        // Most bodies come in one piece, which needs no copy.
+        if first.is_empty() {
+            first = piece;
+            continue;
+        }
+        if whole.is_empty() {
+            whole.reserve(announced);
+            whole.extend_from_slice(&first);
+        }
+        whole.extend_from_slice(&piece);
+    }
+    Ok(if whole.is_empty() { first } else { whole.freeze() })
+}
+
+async fn discard(mut stream: BodyDataStream) {
+    let rest = async {
+        let mut discarded = 0;
+        while let Some(Ok(bytes)) = stream.next().await
+            && discarded < MOST_DISCARDED
+        {
+            discarded += bytes.len();
+        }
+    };
+    let _ = tokio::time::timeout(LONGEST_DISCARD, rest).await;
+}
