@@ -48,7 +48,7 @@ impl ServiceKind {
     }
 
     /// Its binary, and what that is told.
-    fn command(self) -> (&'static str, &'static [&'static str]) {
+    pub fn command(self) -> (&'static str, &'static [&'static str]) {
         match self {
             Self::Jobs => ("millrace", &["run-jobs"]),
             other => (other.name(), &[]),
@@ -71,7 +71,8 @@ impl ServiceKind {
         (self == Self::FeatureServer).then_some(50_051)
     }
 
-    fn listen_variable(self) -> &'static str {
+    /// The setting of its (HTTP) port.
+    pub fn listen_variable(self) -> &'static str {
         match self {
             Self::Ingest => "MILLRACE_INGEST_LISTEN",
             Self::OnlineConsumer | Self::OfflineConsumer | Self::Jobs => "MILLRACE_ADMIN_LISTEN",
