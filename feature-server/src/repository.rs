@@ -38,7 +38,7 @@ pub struct Request {
     pub keys: Vec<KeyText>,
     /// At which instant, epoch ms; none: now.
     pub as_of: Option<i64>,
-    /// When the answer must be there; none: as configured.
+    /// How soon the answer must be there; none: as configured, and never later than that.
     pub deadline: Option<Duration>,
 }
 
@@ -147,12 +147,12 @@ impl Repository {
     /// asked more often: one round trip to Redis, one query for each MongoDB view, one for each ClickHouse view and instant.
     pub async fn read_all(&self, requests: &[Request]) -> Vec<Answer> {
         let now = now_ms();
-        let deadlines = requests.iter().filter_map(|request| request.deadline);
-        let deadline = deadlines.min().unwrap_or(self.budgets.deadline);
+        let deadline = requests.iter().filter_map(|request| request.deadline).min();
+        let budget = |store| self.budget(store, deadline);
         let (redis, mongodb, clickhouse) = tokio::join!(
-            self.read_redis(requests, now, self.budgets.redis.min(deadline)),
-            self.read_mongodb(requests, now, self.budgets.mongodb.min(deadline)),
-            self.read_clickhouse(requests, now, self.budgets.clickhouse.min(deadline)),
+            self.read_redis(requests, now, budget(self.budgets.redis)),
+            self.read_mongodb(requests, now, budget(self.budgets.mongodb)),
+            self.read_clickhouse(requests, now, budget(self.budgets.clickhouse)),
         );
         let parts = requests.iter().zip(redis).zip(mongodb).zip(clickhouse);
         parts
@@ -160,8 +160,15 @@ impl Repository {
             .collect()
     }
 
+    /// A store's own time, or what is left of the reader's if that is less.
+    fn budget(&self, store: Duration, deadline: Option<Duration>) -> Budget {
+        let own = store.min(self.budgets.deadline);
+        let time = deadline.map_or(own, |deadline| own.min(deadline));
+        Budget { time, cut: time < own }
+    }
+
     /// One round trip, whatever the number of requests, keys and views.
-    async fn read_redis(&self, requests: &[Request], now: i64, budget: Duration) -> Parts {
+    async fn read_redis(&self, requests: &[Request], now: i64, budget: Budget) -> Parts {
         let reads = HashReads::new(requests);
         if reads.is_empty() {
             return nothing(requests);
@@ -194,7 +201,7 @@ impl Repository {
         requests.iter().enumerate().map(of_request).collect()
     }
 
-    async fn read_mongodb(&self, requests: &[Request], now: i64, budget: Duration) -> Parts {
+    async fn read_mongodb(&self, requests: &[Request], now: i64, budget: Budget) -> Parts {
         let (reads, shares) = shared::views(requests, |request| &request.plan.mongodb, |_| None);
         if reads.is_empty() {
             return nothing(requests);
@@ -230,14 +237,14 @@ impl Repository {
         requests.iter().zip(shares).map(&mut of_request).collect()
     }
 
-    async fn read_clickhouse(&self, requests: &[Request], now: i64, budget: Duration) -> Parts {
+    async fn read_clickhouse(&self, requests: &[Request], now: i64, budget: Budget) -> Parts {
         let (reads, shares) = shared::views(requests, |request| &request.plan.clickhouse, |request| request.as_of);
         if reads.is_empty() {
             return nothing(requests);
         }
         let found = reads.iter().map(|read| {
             let at = read.request.at(now);
-            self.on_demand.get(&read.request.plan.definitions, read.part.view, &read.keys, at, budget)
+            self.on_demand.get(&read.request.plan.definitions, read.part.view, &read.keys, at, budget.time)
         });
         let found = futures::future::join_all(found).await;
         let of_request = |(request, shares): (&Request, Vec<Share>)| {
@@ -295,16 +302,27 @@ fn from_computed(
     }
 }
 
+/// How long a store may take.
+#[derive(Clone, Copy)]
+struct Budget {
+    time: Duration,
+    /// Whether that is less than the store should need: then it is not the store's fault to be late.
+    cut: bool,
+}
+
 /// Asks a store within its budget, unless it is known to be away.
 async fn ask<T>(
     breaker: &Breaker,
     store: &'static str,
-    budget: Duration,
+    budget: Budget,
     reading: impl Future<Output = Result<T, String>>,
 ) -> Result<T, String> {
     breaker.admit(Clock::now()).map_err(|reason| format!("{store} is away: {reason}"))?;
-    let answer = tokio::time::timeout(budget, reading).await;
-    let answer = answer.unwrap_or_else(|_| Err(format!("no answer within {budget:?}")));
+    let late = || format!("no answer within {:?}", budget.time);
+    let answer = match tokio::time::timeout(budget.time, reading).await {
+        Err(_) if budget.cut => return Err(format!("{store}: {}", late())),
+        answer => answer.unwrap_or_else(|_| Err(late())),
+    };
     match answer {
         Ok(found) => {
             breaker.succeeded();

@@ -12,7 +12,7 @@ use serde_json::Value as Json;
 
 use super::answer::values;
 use super::json::JsonWriter;
-use super::{body, ended, read, written};
+use super::{body, ended, written};
 use crate::ask::{self, Selection};
 use crate::error::RequestError;
 use crate::repository::{Answer, Plan, Request};
@@ -27,7 +27,7 @@ struct VectorsBody {
 }
 
 pub(super) async fn many(State(shared): State<Arc<Shared>>, uri: Uri, body: Body) -> Response {
-    ended(&shared.doors.vectors, read_many(&shared, &uri, body).await)
+    ended(&shared.doors.vectors, read_many(&shared, &uri, body)).await
 }
 
 async fn read_many(shared: &Shared, uri: &Uri, body: Body) -> Result<Response, RequestError> {
@@ -46,7 +46,7 @@ async fn read_many(shared: &Shared, uri: &Uri, body: Body) -> Result<Response, R
         other => other,
     })?;
     let request = Request { plan, keys, as_of: None, deadline: None };
-    let answer = read(shared, &shared.doors.vectors, &request).await?;
+    let answer = shared.read(&shared.doors.vectors, &request).await?;
     match answer.away.first() {
         Some((_, reason)) => Err(RequestError::Unavailable(reason.clone())),
         None => written(vectors(&request.plan, &answer)),
