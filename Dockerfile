@@ -55,12 +55,16 @@ FROM runtime AS feature-server
 LABEL org.opencontainers.image.title="feature-server" \
     org.opencontainers.image.description="Merged feature vectors from Redis, MongoDB and ClickHouse."
 COPY --from=build /out/feature-server /usr/local/bin/
+ENV MILLRACE_SERVE_GRPC_LISTEN=0.0.0.0:50051
 ENV MILLRACE_SERVE_LISTEN=0.0.0.0:6566
+EXPOSE 50051
 EXPOSE 6566
 ENTRYPOINT ["/usr/local/bin/feature-server"]
 
 FROM runtime AS millrace
 LABEL org.opencontainers.image.title="millrace" \
-    org.opencontainers.image.description="Migrations, definitions, and a look at what runs."
+    org.opencontainers.image.description="Migrations, definitions, batch jobs, and a look at what runs."
 COPY --from=build /out/millrace /usr/local/bin/
+# Of `run-jobs`; all else ends by itself.
+EXPOSE 9103
 ENTRYPOINT ["/usr/local/bin/millrace"]

@@ -159,6 +159,24 @@ impl Purchase {
     }
 }
 
+/// What is known of every household, as it stands in the log.
+pub fn profiles(now: i64) -> impl Iterator<Item = Event> {
+    (1..=HOUSEHOLDS).map(move |household| Event {
+        event_type: "demographics".to_owned(),
+        source: "completejourney".to_owned(),
+        id: EventId::Given(format!("demographics-{household}")),
+        time: Some(now),
+        keys: vec![("household".to_owned(), KeyText::from_canonical(&household.to_string()))],
+        properties: format!(
+            r#"{{"age":"{}5-{}4","household_size":"{}","income":"50-74K"}}"#,
+            2 + household % 4,
+            3 + household % 4,
+            1 + household % 5
+        ),
+        traceparent: None,
+    })
+}
+
 /// Numbers below a bound, the first ones most often: the n-th has weight n to the power of −`exponent`.
 struct Skewed(Vec<f64>);
 

@@ -4,6 +4,7 @@
 mod bare;
 mod config;
 mod cpu;
+mod grpc;
 mod http1;
 mod journey;
 mod line;

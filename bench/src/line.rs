@@ -10,6 +10,7 @@ use millrace_common::clock::now_ms;
 use millrace_common::log::status::{PartitionStatus, status};
 use millrace_common::log::{Group, Log};
 use millrace_common::names::Names;
+use millrace_core::event::Event;
 use millrace_devstack::services::{Service, ServiceKind, ServiceOptions};
 use millrace_devstack::{Stack, StackOptions};
 use redis::Pipeline;
@@ -17,7 +18,7 @@ use redis::aio::MultiplexedConnection;
 use tempfile::TempDir;
 
 use crate::cpu::Processes;
-use crate::journey::Purchases;
+use crate::journey::{Purchases, profiles};
 
 /// What is in force in every installation.
 const DEFINITIONS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/journey/millrace.yaml");
@@ -185,13 +186,21 @@ impl Installation<'_> {
 
     /// Writes purchases straight into the log, as ingest would; the last of them is now.
     pub async fn append(&self, count: usize) -> anyhow::Result<()> {
+        self.append_all(Purchases::new(count, 0, now_ms()).map(|purchase| purchase.event())).await
+    }
+
+    /// The same of a profile for each household.
+    pub async fn append_profiles(&self) -> anyhow::Result<()> {
+        self.append_all(profiles(now_ms())).await
+    }
+
+    async fn append_all(&self, events: impl Iterator<Item = Event>) -> anyhow::Result<()> {
         let mut redis = self.line.redis().await?;
         let streams: Vec<String> = self.log.partitions().map(|partition| self.log.names().events(partition)).collect();
-        let mut purchases = Purchases::new(count, 0, now_ms()).peekable();
-        while purchases.peek().is_some() {
+        let mut events = events.peekable();
+        while events.peek().is_some() {
             let mut pipeline = Pipeline::with_capacity(APPENDED_AT_ONCE);
-            for purchase in purchases.by_ref().take(APPENDED_AT_ONCE) {
-                let event = purchase.event();
+            for event in events.by_ref().take(APPENDED_AT_ONCE) {
                 let stream = &streams[usize::from(event.partition(self.partitions()).0)];
                 let command = pipeline.cmd("XADD").arg(stream).arg("*");
                 for (name, value) in &event.fields() {

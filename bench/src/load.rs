@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
-use crate::http1::{Blocking, Connection};
+use crate::http1::Connection;
+use crate::{grpc, http1};
 
 /// Requests that are sent over and over, in turn.
 pub type Requests = Arc<Vec<Vec<u8>>>;
@@ -28,8 +29,28 @@ pub struct Load {
 #[derive(Clone, Debug, Default)]
 pub struct Latencies(Vec<u32>);
 
+/// A connection of a thread, which sends one request at a time.
+pub enum Blocking {
+    /// HTTP/1.1.
+    Http(http1::Blocking),
+    /// gRPC.
+    Grpc(grpc::Blocking),
+}
+
+impl Blocking {
+    fn ask(&mut self, request: &[u8]) -> anyhow::Result<()> {
+        match self {
+            Self::Http(connection) => {
+                connection.ask(request).map_err(Into::into).and_then(|(s, body)| accepted(s, body))
+            }
+            Self::Grpc(connection) => connection.ask(request),
+        }
+    }
+}
+
 impl Load {
-    fn new(parts: Vec<Vec<u32>>, seconds: f64) -> Self {
+    /// Of the times that each sender saw.
+    pub fn new(parts: Vec<Vec<u32>>, seconds: f64) -> Self {
         let latencies = Latencies::of(parts.concat());
         Self { requests: latencies.0.len() as u64, seconds, latencies }
     }
@@ -117,18 +138,9 @@ async fn one_closed(
 }
 
 /// An open loop of `rate` requests a second. A connection that is late sends at once, and its lateness counts.
-pub async fn open(
-    address: SocketAddr,
-    requests: Requests,
-    rate: f64,
-    connections: usize,
-    time: Duration,
-) -> anyhow::Result<Load> {
+pub async fn open(clients: Vec<Blocking>, requests: Requests, rate: f64, time: Duration) -> anyhow::Result<Load> {
     let run = move || {
-        let mut clients = Vec::with_capacity(connections);
-        for _ in 0..connections {
-            clients.push(Blocking::open(address).context("failed to connect")?);
-        }
+        let connections = clients.len();
         let begun = Instant::now();
         let requests = &requests;
         let parts = std::thread::scope(|scope| {
@@ -148,8 +160,7 @@ pub async fn open(
 fn one_open(mut client: Blocking, requests: &Requests, pace: Pace) -> anyhow::Result<Vec<u32>> {
     let mut took = Vec::new();
     for (number, due) in pace {
-        let (status, body) = client.ask(&requests[number % requests.len()])?;
-        accepted(status, body)?;
+        client.ask(&requests[number % requests.len()])?;
         took.push(micros(due.elapsed()));
     }
     Ok(took)

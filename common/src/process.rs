@@ -3,7 +3,6 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -14,6 +13,7 @@ use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// Cancelled by the first SIGTERM or SIGINT; a second one ends the process at once.
@@ -56,7 +56,7 @@ pub struct Readiness(Arc<ReadinessState>);
 
 #[derive(Default)]
 struct ReadinessState {
-    ready: AtomicBool,
+    ready: watch::Sender<bool>,
     waiting_for: Mutex<String>,
 }
 
@@ -70,7 +70,7 @@ impl Readiness {
 
     /// From now on ready.
     pub fn set_ready(&self) {
-        if !self.0.ready.swap(true, Ordering::Relaxed) {
+        if self.0.ready.send_if_modified(|ready| !std::mem::replace(ready, true)) {
             tracing::info!("ready");
         }
     }
@@ -78,14 +78,19 @@ impl Readiness {
     /// From now on waiting for `what`.
     pub fn set_waiting(&self, what: &str) {
         *self.0.waiting_for.lock() = what.to_owned();
-        if self.0.ready.swap(false, Ordering::Relaxed) {
+        if self.0.ready.send_if_modified(|ready| std::mem::replace(ready, false)) {
             tracing::warn!(waiting_for = what, "not ready");
         }
     }
 
     /// Whether ready.
     pub fn is_ready(&self) -> bool {
-        self.0.ready.load(Ordering::Relaxed)
+        *self.0.ready.borrow()
+    }
+
+    /// Whether ready, to be followed.
+    pub fn watch(&self) -> watch::Receiver<bool> {
+        self.0.ready.subscribe()
     }
 
     /// What it waits for.

@@ -48,7 +48,7 @@ impl ServiceKind {
     }
 
     /// Its binary, and what that is told.
-    fn command(self) -> (&'static str, &'static [&'static str]) {
+    pub fn command(self) -> (&'static str, &'static [&'static str]) {
         match self {
             Self::Jobs => ("millrace", &["run-jobs"]),
             other => (other.name(), &[]),
@@ -66,7 +66,13 @@ impl ServiceKind {
         }
     }
 
-    fn listen_variable(self) -> &'static str {
+    /// The port of its gRPC services, if it has any.
+    pub fn default_grpc_port(self) -> Option<u16> {
+        (self == Self::FeatureServer).then_some(50_051)
+    }
+
+    /// The setting of its (HTTP) port.
+    pub fn listen_variable(self) -> &'static str {
         match self {
             Self::Ingest => "MILLRACE_INGEST_LISTEN",
             Self::OnlineConsumer | Self::OfflineConsumer | Self::Jobs => "MILLRACE_ADMIN_LISTEN",
@@ -98,43 +104,58 @@ impl ServiceOptions {
     }
 }
 
-/// A running (or killed) service. Its port stays the same over restarts.
+/// A running (or killed) service. Its ports stay the same over restarts.
 #[derive(Debug)]
 pub struct Service {
     kind: ServiceKind,
     label: String,
     port: u16,
+    grpc_port: Option<u16>,
     options: ServiceOptions,
     process: Option<Process>,
 }
 
 impl Service {
-    /// Starts one on a free port. `label` names its log.
+    /// Starts one on free ports. `label` names its log.
     pub fn start(kind: ServiceKind, label: &str, options: &ServiceOptions) -> Result<Self, DevstackError> {
-        let port = ports::free().ok_or(DevstackError::Missing {
-            tool: "free port",
-            advice: "2000 ports on loopback are taken; stop what holds them".to_owned(),
-        })?;
-        Self::start_on(kind, label, options, port)
+        let free = || {
+            ports::free().ok_or(DevstackError::Missing {
+                tool: "free port",
+                advice: "2000 ports on loopback are taken; stop what holds them".to_owned(),
+            })
+        };
+        Self::start_on(kind, label, options, free()?, kind.default_grpc_port().map(|_| free()).transpose()?)
     }
 
-    /// Starts one on a given port.
-    pub fn start_on(
+    /// Starts one on the ports of CONTRACTS.
+    pub fn start_on_usual_ports(
+        kind: ServiceKind,
+        label: &str,
+        options: &ServiceOptions,
+    ) -> Result<Self, DevstackError> {
+        Self::start_on(kind, label, options, kind.default_port(), kind.default_grpc_port())
+    }
+
+    fn start_on(
         kind: ServiceKind,
         label: &str,
         options: &ServiceOptions,
         port: u16,
+        grpc_port: Option<u16>,
     ) -> Result<Self, DevstackError> {
         // Readiness is asked of the port: another program's answer would pass for ours.
-        if let Err(source) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
-            return Err(DevstackError::Port { service: kind.name(), port, source });
+        for port in [Some(port), grpc_port].into_iter().flatten() {
+            if let Err(source) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+                return Err(DevstackError::Port { service: kind.name(), port, source });
+            }
         }
-        let mut service = Self { kind, label: label.to_owned(), port, options: options.clone(), process: None };
+        let (label, options) = (label.to_owned(), options.clone());
+        let mut service = Self { kind, label, port, grpc_port, options, process: None };
         service.restart()?;
         Ok(service)
     }
 
-    /// Starts it again after `kill` or `stop`, on the same port.
+    /// Starts it again after `kill` or `stop`, on the same ports.
     pub fn restart(&mut self) -> Result<(), DevstackError> {
         let (binary, arguments) = self.kind.command();
         let binary = self.options.bin.join(binary);
@@ -146,6 +167,9 @@ impl Service {
         command.args(arguments);
         command.envs(self.options.env.iter().map(|(name, value)| (name, value)));
         command.env(self.kind.listen_variable(), format!("127.0.0.1:{}", self.port));
+        if let Some(port) = self.grpc_port {
+            command.env("MILLRACE_SERVE_GRPC_LISTEN", format!("127.0.0.1:{port}"));
+        }
         std::fs::create_dir_all(&self.options.logs).map_err(DevstackError::file(&self.options.logs))?;
         self.process = Some(Process::of_child(spawner::spawn(command, &self.log(), false)?));
         Ok(())
@@ -204,6 +228,11 @@ impl Service {
     /// Where it listens: events, features, or the admin routes.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Where its gRPC services listen, as `host:port`.
+    pub fn grpc_address(&self) -> Option<String> {
+        self.grpc_port.map(|port| format!("127.0.0.1:{port}"))
     }
 
     /// Its log.

@@ -95,12 +95,38 @@ pub(crate) fn json_keys(
     field: &str,
     values: &[Json],
 ) -> Result<Vec<KeyText>, RequestError> {
-    let most = shared.limits.max_keys;
-    if values.len() > most {
-        return Err(RequestError::invalid(field, format!("{} keys in one request; the most is {most}", values.len())));
+    let (got, most) = (values.len(), shared.limits.max_keys);
+    if got > most {
+        return Err(too_many_keys(field, got, most));
     }
     let key = |(index, value)| json_key(entity, || format!("{field}[{index}]"), value);
     values.iter().enumerate().map(key).collect()
+}
+
+/// The same of texts: an integer in decimal, a text literally, a composite's canonical text.
+pub(crate) fn text_keys(
+    entity: &Entity,
+    field: &str,
+    texts: Vec<String>,
+    most: usize,
+) -> Result<Vec<KeyText>, RequestError> {
+    if texts.is_empty() {
+        return Err(RequestError::invalid(field, "expected at least one key"));
+    }
+    if texts.len() > most {
+        return Err(too_many_keys(field, texts.len(), most));
+    }
+    let key = |(index, text)| json_key(entity, || format!("{field}[{index}]"), &Json::String(text));
+    texts.into_iter().enumerate().map(key).collect()
+}
+
+/// One such text.
+pub(crate) fn text_key(entity: &Entity, field: &str, text: String) -> Result<KeyText, RequestError> {
+    json_key(entity, || field.to_owned(), &Json::String(text))
+}
+
+fn too_many_keys(field: &str, got: usize, most: usize) -> RequestError {
+    RequestError::invalid(field, format!("{got} keys in one request; the most is {most}"))
 }
 
 /// The plan of a selection, compiled when it is first asked for.
@@ -116,13 +142,6 @@ pub(crate) fn plan(
     }
     let features = resolve(shared.limits.max_features, &serving.definitions, entity, selection)?;
     Ok(compile(serving, text, entity, &features))
-}
-
-/// The plan of features that are resolved already.
-pub(crate) fn plan_of(serving: &Serving, entity: usize, features: &[(usize, usize)]) -> Arc<Plan> {
-    let mut text = format!("{entity} i");
-    features.iter().for_each(|(view, feature)| text.push_str(&format!(" {view}:{feature}")));
-    serving.plans.get(&text).unwrap_or_else(|| compile(serving, text, entity, features))
 }
 
 fn compile(serving: &Serving, text: String, entity: usize, features: &[(usize, usize)]) -> Arc<Plan> {
@@ -181,8 +200,9 @@ fn features(
 ) -> Result<Vec<(usize, usize)>, RequestError> {
     let mut found = Vec::new();
     for reference in references.split(',').map(str::trim) {
-        let (view, feature) =
-            definitions.feature(reference).ok_or_else(|| unknown_feature(definitions, entity, reference))?;
+        let (view, feature) = definitions
+            .feature(reference)
+            .ok_or_else(|| unknown_feature(definitions, Some(entity), "features", reference))?;
         let theirs = definitions.views[view].entity;
         if theirs != entity {
             let (theirs, ours) = (&definitions.entities[theirs].name, &definitions.entities[entity].name);
@@ -191,16 +211,24 @@ fn features(
         }
         found.push((view, feature));
         if found.len() > most {
-            let error = format!("more than {most} features in one request");
-            return Err(RequestError::invalid("features", error));
+            return Err(too_many_features("features", most));
         }
     }
     Ok(found)
 }
 
-/// Which part of a reference names nothing, and what it could name.
-fn unknown_feature(definitions: &Definitions, entity: usize, reference: &str) -> RequestError {
-    let unknown = |error: String| RequestError::unknown("features", error);
+pub(crate) fn too_many_features(field: &str, most: usize) -> RequestError {
+    RequestError::invalid(field, format!("more than {most} features in one request"))
+}
+
+/// Which part of a reference names nothing, and what it could name; of one entity, or of any.
+pub(crate) fn unknown_feature(
+    definitions: &Definitions,
+    entity: Option<usize>,
+    field: &str,
+    reference: &str,
+) -> RequestError {
+    let unknown = |error: String| RequestError::unknown(field, error);
     let Some((view, feature)) = reference.split_once(':') else {
         return unknown(format!("`{reference}` is no feature; write `view:feature` or `view@2:feature`"));
     };
@@ -214,10 +242,10 @@ fn unknown_feature(definitions: &Definitions, entity: usize, reference: &str) ->
             unknown(format!("no feature `{feature}` in view `{view}`; there is {known}"))
         }
         None => {
-            let views = definitions.views.iter().filter(|view| view.entity == entity);
+            let views = definitions.views.iter().filter(|view| entity.is_none_or(|entity| view.entity == entity));
             let known = list(views.map(|view| view.id()));
-            let entity = &definitions.entities[entity].name;
-            unknown(format!("no view `{view}` of {entity}; there is {known}"))
+            let of = entity.map_or_else(String::new, |entity| format!(" of {}", definitions.entities[entity].name));
+            unknown(format!("no view `{view}`{of}; there is {known}"))
         }
     }
 }
@@ -242,7 +270,8 @@ pub(crate) fn json_instant(value: &Json) -> Result<i64, RequestError> {
     }
 }
 
-fn list(names: impl IntoIterator<Item = impl AsRef<str>>) -> String {
+/// Names for people.
+pub(crate) fn list(names: impl IntoIterator<Item = impl AsRef<str>>) -> String {
     let names: Vec<String> = names.into_iter().map(|name| name.as_ref().to_owned()).collect();
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }

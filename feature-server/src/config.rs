@@ -14,6 +14,10 @@ pub struct Config {
     #[arg(long, env = "MILLRACE_SERVE_LISTEN", default_value = "127.0.0.1:6566")]
     pub listen: SocketAddr,
 
+    /// Where features are served over gRPC. Loopback unless told otherwise.
+    #[arg(long, env = "MILLRACE_SERVE_GRPC_LISTEN", default_value = "127.0.0.1:50051")]
+    pub grpc_listen: SocketAddr,
+
     /// What one request may ask for.
     #[command(flatten)]
     pub limits: Limits,
@@ -55,7 +59,7 @@ pub struct Limits {
     #[arg(long, env = "MILLRACE_SERVE_MAX_VALUES", default_value_t = 100_000)]
     pub max_values: usize,
 
-    /// The largest request body in bytes; a thousand keys of 256 bytes fit in.
+    /// The largest request body, or gRPC message, in bytes; a thousand keys of 256 bytes fit in.
     #[arg(long, env = "MILLRACE_SERVE_MAX_BODY", default_value_t = 1024 * 1024)]
     pub max_body: usize,
 
@@ -67,6 +71,13 @@ pub struct Limits {
     #[arg(long, env = "MILLRACE_SERVE_MAX_SEARCHES", default_value_t = 4)]
     pub max_searches: usize,
 
+    /// gRPC streams at once; each holds its keys in memory, some hundred bytes each.
+    #[arg(long, env = "MILLRACE_SERVE_MAX_STREAMS", default_value_t = 4)]
+    pub max_streams: usize,
+
+    /// The largest request of a gRPC stream in bytes; some millions of keys fit in.
+    #[arg(long, env = "MILLRACE_SERVE_MAX_STREAM_BODY", default_value_t = 64 * 1024 * 1024)]
+    pub max_stream_body: usize,
     /// Fields inside each other in one GraphQL query.
     #[arg(long, env = "MILLRACE_SERVE_MAX_DEPTH", default_value_t = 10)]
     pub max_depth: usize,

@@ -37,6 +37,9 @@ pub enum RequestError {
     /// The body is over the limit.
     #[error("the body is larger than {0} bytes")]
     TooLarge(usize),
+    /// There are as many requests in hand as may be.
+    #[error("too many requests in hand; try again later")]
+    Busy,
     /// Not now.
     #[error("{0}; try again later")]
     Unavailable(String),
@@ -70,7 +73,7 @@ impl RequestError {
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::Route(status, _) => *status,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Busy | Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 }
@@ -83,7 +86,7 @@ impl IntoResponse for RequestError {
             _ => json!({ "error": error }),
         };
         match self {
-            Self::Unavailable(_) => (status, [(RETRY_AFTER, "1")], Json(body)).into_response(),
+            Self::Busy | Self::Unavailable(_) => (status, [(RETRY_AFTER, "1")], Json(body)).into_response(),
             // Its body may not be read to the end: a next request would be taken for the rest of it.
             Self::TooLarge(_) => (status, [(CONNECTION, "close")], Json(body)).into_response(),
             _ => (status, Json(body)).into_response(),

@@ -26,6 +26,7 @@ use self::batch::Batch;
 use self::error::{outcome, refusal, with_codes};
 use self::limits::DocumentLimits;
 use self::schema::{Schema, Scope};
+use crate::doors::Outcome;
 use crate::error::RequestError;
 use crate::http::{json_body, written};
 use crate::state::Shared;
@@ -74,6 +75,7 @@ async fn by_body(State(door): State<Arc<Door>>, body: Body) -> Response {
 
 impl Door {
     async fn answer(&self, asked: Result<Asked<Json>, RequestError>) -> Response {
+        let call = self.shared.doors.graphql.call();
         let answered = match asked {
             Ok(asked) => self.execute(asked).await,
             Err(error) => Err(error),
@@ -81,24 +83,24 @@ impl Door {
         let (response, outcome) = match answered {
             Ok(answer) => {
                 let response = written(serde_json::to_vec(&answer)).into_response();
-                let outcome = if response.status().is_success() { outcome(&answer) } else { response.status() };
+                let status = response.status();
+                let outcome = if status.is_success() { outcome(&answer) } else { Outcome::of(status) };
                 (response, outcome)
             }
             // No GraphQL was spoken yet: the form of all other doors.
             Err(error) => {
                 let response = error.into_response();
-                let outcome = response.status();
+                let outcome = Outcome::of(response.status());
                 (response, outcome)
             }
         };
-        self.shared.doors.graphql.ended(outcome);
+        call.ended(outcome);
         response
     }
 
     async fn execute(&self, asked: Asked<Json>) -> Result<Answer, RequestError> {
         let shared = &self.shared;
-        let busy = |_| RequestError::Unavailable("too many requests in hand".to_owned());
-        let _permit = shared.permits.try_acquire().map_err(busy)?;
+        let _permit = shared.permits.try_acquire().map_err(|_| RequestError::Busy)?;
         let serving = shared.serving()?;
         if let Err(error) = limits::check_text(&asked.query) {
             return Ok(refusal(error));

@@ -13,7 +13,6 @@ pub(crate) use body::json as json_body;
 pub(crate) use json::rfc3339;
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::body::Bytes;
 use axum::extract::State;
@@ -21,9 +20,8 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{Router, get, post};
 
-use crate::doors::Door;
+use crate::doors::{Door, Outcome};
 use crate::error::RequestError;
-use crate::repository::{Answer, Request};
 use crate::state::Shared;
 
 /// The routes that read.
@@ -48,25 +46,11 @@ async fn catalog(State(shared): State<Arc<Shared>>) -> Result<Response, RequestE
     Ok(json_bytes(serving.catalog.clone()))
 }
 
-/// Reads for a door: bounds the requests in hand and counts them.
-async fn read(shared: &Shared, door: &Door, request: &Request) -> Result<Answer, RequestError> {
-    let _permit =
-        shared.permits.try_acquire().map_err(|_| RequestError::Unavailable("too many requests in hand".to_owned()))?;
-    let values = request.keys.len().saturating_mul(request.plan.features.len());
-    if values > shared.limits.max_values {
-        let most = shared.limits.max_values;
-        return Err(RequestError::invalid("keys", format!("{values} values in one request; the most is {most}")));
-    }
-    let begun = Instant::now();
-    let answer = shared.repository.read(request).await;
-    door.read(begun.elapsed());
-    Ok(answer)
-}
-
-/// Counts how requests of a door end.
-fn ended(door: &Door, result: Result<Response, RequestError>) -> Response {
-    let response = result.into_response();
-    door.ended(response.status());
+/// Counts how a request of a door ends.
+async fn ended(door: &Arc<Door>, work: impl Future<Output = Result<Response, RequestError>>) -> Response {
+    let call = door.call();
+    let response = work.await.into_response();
+    call.ended(Outcome::of(response.status()));
     response
 }
 

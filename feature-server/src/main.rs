@@ -1,9 +1,8 @@
-//! `feature-server`: merged feature vectors over HTTP.
+//! `feature-server`: merged feature vectors over HTTP and gRPC.
 
 use clap::Parser;
 use millrace_common::{healthcheck, process, telemetry};
-use millrace_feature_server::{Config, run};
-use tokio::net::TcpListener;
+use millrace_feature_server::{Config, Listeners, run};
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -16,7 +15,7 @@ async fn main() -> anyhow::Result<()> {
     }
     let metrics = telemetry::init(&config.process)?;
     let shutdown = process::shutdown_on_signal()?;
-    let listener = TcpListener::bind(config.listen).await?;
-    tracing::info!(listen = %listener.local_addr()?, "feature-server");
-    run(config, listener, metrics, shutdown).await
+    let listeners = Listeners::bind(&config).await?;
+    tracing::info!(http = %listeners.http.local_addr()?, grpc = %listeners.grpc.local_addr()?, "feature-server");
+    run(config, listeners, metrics, shutdown).await
 }

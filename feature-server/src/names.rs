@@ -1,51 +1,74 @@
-//! Lists of feature names, for doors whose requests name no entity: references, or bare names where one view alone has
-//! such a feature. The entity follows from the features.
+//! Features by their names alone, as the doors take them that name no entity: it follows from the features. A name is
+//! `view:feature`, `view@2:feature`, or `feature` where that can only mean one.
+
+use std::sync::Arc;
 
 use millrace_core::definitions::Definitions;
 
+use crate::ask::{self, list};
 use crate::error::RequestError;
+use crate::repository::Plan;
+use crate::state::{Serving, Shared};
 
-/// Resolves names to the index of their one entity and (view, feature) indices, in order.
+/// A plan, and where each name of the list that asked for it stands in its answers.
+pub struct Named {
+    /// Answers each feature once.
+    pub plan: Arc<Plan>,
+    /// For each name its feature's place in the plan.
+    pub places: Vec<usize>,
+}
+
+/// The plan of a list of names, compiled when it is first asked for.
+pub fn plan(shared: &Shared, serving: &Serving, names: &[String]) -> Result<Arc<Named>, RequestError> {
+    if let Some(named) = serving.named.get(names) {
+        return Ok(named);
+    }
+    let most = shared.limits.max_features;
+    if names.len() > most {
+        return Err(ask::too_many_features("feature_names", most));
+    }
+    let (entity, features) = resolve(&serving.definitions, names)?;
+    let plan = Plan::new(serving.definitions.clone(), &serving.names, serving.partitions, entity, &features);
+    let place = |feature| plan.features.iter().position(|other| other == feature);
+    let places = features.iter().filter_map(place).collect();
+    let named = Arc::new(Named { places, plan: Arc::new(plan) });
+    serving.named.insert(names.to_vec(), named.clone());
+    Ok(named)
+}
+
+/// The entity that some features describe, and (view, feature) of each.
 pub fn resolve(
     definitions: &Definitions,
     names: &[impl AsRef<str>],
 ) -> Result<(usize, Vec<(usize, usize)>), RequestError> {
     let features = names.iter().map(|name| feature(definitions, name.as_ref())).collect::<Result<Vec<_>, _>>()?;
-    let entity_of = |(view, _): &(usize, usize)| definitions.views[*view].entity;
-    let Some(entity) = features.first().map(entity_of) else {
-        return Err(RequestError::invalid("features", "name at least one feature"));
+    let entity = |(view, _): &(usize, usize)| definitions.views[*view].entity;
+    let first = features.first().map(entity);
+    let first = first.ok_or_else(|| RequestError::invalid("feature_names", "name at least one feature"))?;
+    let Some(other) = features.iter().position(|feature| entity(feature) != first) else {
+        return Ok((first, features));
     };
-    if let Some(other) = features.iter().position(|feature| entity_of(feature) != entity) {
-        let (first, theirs) = (names[0].as_ref(), names[other].as_ref());
-        let error = format!(
-            "one request's features describe one entity: `{first}` describes {}, `{theirs}` describes {}",
-            definitions.entities[entity].name,
-            definitions.entities[entity_of(&features[other])].name,
-        );
-        return Err(RequestError::invalid("features", error));
-    }
-    Ok((entity, features))
+    let describes = |at: usize| {
+        let entity = &definitions.entities[entity(&features[at])].name;
+        format!("`{}` describes {entity}", names[at].as_ref())
+    };
+    let error = format!("{}, {}; ask for one entity at a time", describes(0), describes(other));
+    Err(RequestError::invalid("feature_names", error))
 }
 
 fn feature(definitions: &Definitions, name: &str) -> Result<(usize, usize), RequestError> {
     if name.contains(':') {
-        let unknown = || RequestError::unknown("features", format!("no feature `{name}`; the catalogue lists them"));
-        return definitions.feature(name).ok_or_else(unknown);
+        return definitions.feature(name).ok_or_else(|| ask::unknown_feature(definitions, None, "feature_names", name));
     }
-    // A bare name means version 1, as everywhere.
     let views = definitions.views.iter().enumerate().filter(|(_, view)| view.version == 1);
     let found: Vec<_> = views.filter_map(|(index, view)| Some((index, view.feature(name)?))).collect();
     match found.as_slice() {
         [one] => Ok(*one),
-        [] => {
-            let error = format!("no feature `{name}`; write `view:feature`, or a name that one view alone has");
-            Err(RequestError::unknown("features", error))
-        }
+        [] => Err(ask::unknown_feature(definitions, None, "feature_names", name)),
         several => {
-            let references: Vec<_> =
-                several.iter().map(|(view, feature)| definitions.views[*view].reference(*feature)).collect();
-            let error = format!("several views have a feature `{name}`; write one of {}", references.join(", "));
-            Err(RequestError::invalid("features", error))
+            let candidates = list(several.iter().map(|(view, feature)| definitions.views[*view].reference(*feature)));
+            let error = format!("`{name}` may be any of {candidates}; name its view");
+            Err(RequestError::invalid("feature_names", error))
         }
     }
 }
@@ -56,33 +79,49 @@ mod tests {
     use millrace_core::definitions::DefinitionsSource;
 
     const YAML: &str = r#"
-entities: { item: { key: item_id, type: string }, user: { key: user_id, type: string } }
-events: { click: { partition_by: user, entities: [item] } }
+entities:
+  item: { key: item_id, type: int64 }
+  user: { key: user_id, type: string }
+events:
+  click: { partition_by: user, entities: [user, item] }
 views:
-  - { name: clicks, entity: user, from: [click], features: [{ name: n, agg: count }, { name: m, agg: count }] }
-  - { name: clicks, version: 2, entity: user, from: [click], features: [{ name: m, agg: count }] }
-  - { name: items, entity: item, from: [click], features: [{ name: n, agg: count }, { name: seen, agg: count }] }
+  - { name: clicks, entity: user, from: [click], features: [{ name: n, agg: count }, { name: mine, agg: count }] }
+  - { name: clicks, version: 2, entity: user, from: [click], features: [{ name: mine, agg: count }, { name: new, agg: count }] }
+  - { name: seen, entity: item, from: [click], features: [{ name: n, agg: count }, { name: its, agg: count }] }
 "#;
 
-    fn of(names: &[&str]) -> Result<(usize, Vec<(usize, usize)>), String> {
+    fn resolved(names: &[&str]) -> Result<(usize, Vec<(usize, usize)>), RequestError> {
         let source = DefinitionsSource { yaml: YAML.into(), schemas: Default::default() };
-        resolve(&Definitions::compile(source).unwrap(), names).map_err(|error| error.to_string())
+        resolve(&Definitions::compile(source).unwrap(), names)
     }
 
     #[test]
-    fn the_entity_follows_from_the_features() {
-        assert_eq!(of(&["clicks:n", "clicks@2:m"]), Ok((1, vec![(0, 0), (1, 0)])));
-        assert_eq!(of(&["items:n"]), Ok((0, vec![(2, 0)])));
-        let error = of(&["clicks:n", "seen"]).unwrap_err();
-        assert!(error.contains("`clicks:n` describes user, `seen` describes item"), "{error}");
-        assert!(of(&[]).unwrap_err().contains("at least one"));
+    fn a_name_alone_means_the_one_first_version_that_has_it() {
+        assert_eq!(resolved(&["mine", "clicks:n", "clicks@2:mine"]).unwrap(), (1, vec![(0, 1), (0, 0), (1, 0)]));
+        assert_eq!(resolved(&["its"]).unwrap(), (0, vec![(2, 1)]));
     }
 
     #[test]
-    fn a_bare_name_is_taken_where_it_means_one_feature() {
-        assert_eq!(of(&["m"]), Ok((1, vec![(0, 1)])), "version 1 is meant");
-        assert!(of(&["n"]).unwrap_err().ends_with("write one of clicks:n, items:n"));
-        assert!(of(&["o"]).unwrap_err().starts_with("no feature `o`"));
-        assert!(of(&["clicks:o"]).unwrap_err().starts_with("no feature `clicks:o`"));
+    fn a_name_that_may_mean_several_lists_them() {
+        let expected = RequestError::invalid("feature_names", "`n` may be any of clicks:n, seen:n; name its view");
+        assert_eq!(resolved(&["n"]).unwrap_err(), expected);
+    }
+
+    #[test]
+    fn unknown_names_say_what_there_is() {
+        for (name, error) in [
+            ("new", "`new` is no feature; write `view:feature` or `view@2:feature`"),
+            ("click:n", "no view `click`; there is clicks@1, clicks@2, seen@1"),
+            ("clicks@2:n", "no feature `n` in view `clicks@2`; there is mine, new"),
+        ] {
+            assert_eq!(resolved(&[name]).unwrap_err(), RequestError::unknown("feature_names", error));
+        }
+    }
+
+    #[test]
+    fn one_request_is_about_one_entity() {
+        let error = "`mine` describes user, `its` describes item; ask for one entity at a time";
+        assert_eq!(resolved(&["mine", "its"]).unwrap_err(), RequestError::invalid("feature_names", error));
+        assert_eq!(resolved(&[]).unwrap_err(), RequestError::invalid("feature_names", "name at least one feature"));
     }
 }

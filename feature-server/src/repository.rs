@@ -27,7 +27,7 @@ use tokio::sync::Semaphore;
 
 use crate::catalog::store_name;
 use crate::config::{Budgets, CacheConfig, OnDemandConfig};
-use breaker::Breaker;
+use breaker::{Breaker, Budget};
 use cache::InstanceCache;
 use cached::{Ask, Cached, Found, Source};
 use merge::{Finished, Instant, failed, from_batch_slot, from_finished, from_slots};
@@ -46,7 +46,7 @@ pub struct Request {
     pub keys: Vec<KeyText>,
     /// At which instant, epoch ms; none: now.
     pub as_of: Option<i64>,
-    /// When the answer must be there; none: as configured.
+    /// How soon the answer must be there; none: as configured, and never later than that.
     pub deadline: Option<Duration>,
 }
 
@@ -76,14 +76,25 @@ pub struct Repository {
     cache: Arc<InstanceCache>,
     budgets: Budgets,
     redis_breaker: Breaker,
-    /// The last completed run of each batch view, by `view@version`.
-    completed_runs: RwLock<HashMap<String, u32>>,
+    completed_runs: RwLock<Arc<CompletedRuns>>,
 }
 
 /// What one store knows: for each of its views in the plan, for each key, the wanted values.
 type Part = Vec<Vec<Vec<FeatureValue>>>;
 /// The same for each request, and why it is not all that was asked for.
 type Parts = Vec<(Part, Option<String>)>;
+
+/// The last completed run of each batch view, by `view@version`.
+#[derive(Default)]
+struct CompletedRuns(HashMap<String, u32>);
+
+impl CompletedRuns {
+    /// The run from which on the values of a batch view count; none of a view that is no such.
+    fn of(&self, view: &View) -> Option<u32> {
+        view.batch.as_ref()?;
+        Some(self.0.get(&view.id()).copied().unwrap_or(0))
+    }
+}
 
 impl Request {
     fn at(&self, now: i64) -> Instant {
@@ -131,13 +142,12 @@ impl Repository {
 
     /// From now on, what older runs of these batch views wrote does not count.
     pub fn set_completed_runs(&self, runs: HashMap<String, u32>) {
-        *self.completed_runs.write() = runs;
+        *self.completed_runs.write() = Arc::new(CompletedRuns(runs));
     }
 
-    /// The run from which on the values of a batch view count; none of a view that is no such.
-    fn completed_run(&self, view: &View) -> Option<u32> {
-        view.batch.as_ref()?;
-        Some(self.completed_runs.read().get(&view.id()).copied().unwrap_or(0))
+    /// The last completed runs. Taken before anything is read: what a run wrote that completes later may not be seen.
+    fn completed_runs(&self) -> Arc<CompletedRuns> {
+        self.completed_runs.read().clone()
     }
 
     /// Begins to use the feature state.
@@ -164,12 +174,12 @@ impl Repository {
     /// asked more often: one round trip to Redis, one query for each MongoDB view, one for each ClickHouse view and instant.
     pub async fn read_all(&self, requests: &[Request]) -> Vec<Answer> {
         let now = now_ms();
-        let deadlines = requests.iter().filter_map(|request| request.deadline);
-        let deadline = deadlines.min().unwrap_or(self.budgets.deadline);
+        let deadline = requests.iter().filter_map(|request| request.deadline).min();
+        let budget = |store: Duration| Budget::of(store.min(self.budgets.deadline), deadline);
         let (redis, mongodb, clickhouse) = tokio::join!(
-            self.read_redis(requests, now, self.budgets.redis.min(deadline)),
-            self.read_cached(&self.profiles, Store::MongoDb, requests, now, self.budgets.mongodb.min(deadline)),
-            self.read_cached(&self.on_demand, Store::ClickHouse, requests, now, self.budgets.clickhouse.min(deadline)),
+            self.read_redis(requests, now, budget(self.budgets.redis)),
+            self.read_cached(&self.profiles, Store::MongoDb, requests, now, budget(self.budgets.mongodb).time),
+            self.read_cached(&self.on_demand, Store::ClickHouse, requests, now, budget(self.budgets.clickhouse).time),
         );
         let parts = requests.iter().zip(redis).zip(mongodb).zip(clickhouse);
         parts
@@ -178,11 +188,12 @@ impl Repository {
     }
 
     /// One round trip, whatever the number of requests, keys and views.
-    async fn read_redis(&self, requests: &[Request], now: i64, budget: Duration) -> Parts {
+    async fn read_redis(&self, requests: &[Request], now: i64, budget: Budget) -> Parts {
         let reads = HashReads::new(requests);
         if reads.is_empty() {
             return nothing(requests);
         }
+        let runs = self.completed_runs();
         let store = self.features.read().clone();
         let reading = async {
             let Some(store) = store else { return Err("the feature state has not been reached yet".to_owned()) };
@@ -198,7 +209,7 @@ impl Repository {
         let of_request = |(number, request): (usize, &Request)| {
             let of_view = |(place, part): (usize, &ViewPlan)| {
                 let view = request.plan.view(part);
-                let completed = self.completed_run(view);
+                let completed = runs.of(view);
                 let one = |key| {
                     let (hash, fields) = reads.slots(number, key, (place, part));
                     let stored = found.get(hash).and_then(|stored| stored.get(fields)).unwrap_or_default();
@@ -229,22 +240,21 @@ impl Repository {
         if reads.is_empty() {
             return nothing(requests);
         }
-        // Before anything is read: a run that completes later may have written what is not seen here.
-        let runs: Vec<Option<u32>> =
-            reads.iter().map(|read| self.completed_run(read.request.plan.view(read.part))).collect();
-        let found = reads.iter().zip(&runs).map(async |(read, run)| {
-            let ask = self.ask(read, *run, now);
+        let runs = self.completed_runs();
+        let found = reads.iter().map(async |read| {
+            let ask = self.ask(read, runs.of(read.request.plan.view(read.part)), now);
             through.get(&ask, &read.keys, budget).await
         });
         let found = futures::future::join_all(found).await;
         let of_request = |(request, shares): (&Request, Vec<Share>)| {
             let mut away = None;
             let of_view = |(part, (read, start)): (&ViewPlan, Share)| {
+                let view = request.plan.view(part);
                 let view = Viewed {
-                    view: request.plan.view(part),
+                    view,
                     features: &reads[read].features,
                     wanted: part.wanted.features(),
-                    completed: runs[read],
+                    completed: runs.of(view),
                     at: request.at(now),
                 };
                 found[read][start..][..request.keys.len()].iter().map(|found| view.values(found, &mut away)).collect()

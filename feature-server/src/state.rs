@@ -2,7 +2,7 @@
 //! and whether the stores have been reached.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use millrace_common::clock::now_ms;
@@ -18,14 +18,15 @@ use millrace_common::worker::DefinitionsCache;
 use millrace_core::definitions::{Definitions, Store, View};
 use parking_lot::RwLock;
 use quick_cache::sync::Cache;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
 use crate::catalog;
 use crate::config::{Budgets, Config, Limits};
-use crate::doors::Doors;
+use crate::doors::{Door, Doors};
 use crate::error::RequestError;
-use crate::repository::{Plan, Repository, Warehouse};
+use crate::names::Named;
+use crate::repository::{Answer, Plan, Repository, Request, Warehouse};
 
 /// How often new definitions, completed runs, and a store that is away are looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -61,6 +62,8 @@ pub struct Serving {
     pub catalog: Bytes,
     /// Plans by the text that asked for them.
     pub plans: Cache<String, Arc<Plan>>,
+    /// Plans by the list of names that asked for them.
+    pub named: Cache<Vec<String>, Arc<Named>>,
 }
 
 impl Shared {
@@ -97,13 +100,42 @@ impl Shared {
         let serving = self.serving.read().clone();
         serving.ok_or_else(|| RequestError::Unavailable(format!("waiting for {}", self.readiness.waiting_for())))
     }
+
+    /// Reads for a door, unless there are as many requests in hand as may be.
+    pub async fn read(&self, door: &Door, request: &Request) -> Result<Answer, RequestError> {
+        let permit = self.permits.try_acquire().map_err(|_| RequestError::Busy)?;
+        self.read_with(permit, door, request).await
+    }
+
+    /// The same in turn, for one part of a long answer: it waits where others are told to come again.
+    pub async fn read_in_turn(&self, door: &Door, request: &Request) -> Result<Answer, RequestError> {
+        let permit = self.permits.acquire().await.map_err(|_| RequestError::Busy)?;
+        self.read_with(permit, door, request).await
+    }
+
+    async fn read_with(
+        &self,
+        _permit: SemaphorePermit<'_>,
+        door: &Door,
+        request: &Request,
+    ) -> Result<Answer, RequestError> {
+        let values = request.keys.len().saturating_mul(request.plan.features.len());
+        let most = self.limits.max_values;
+        if values > most {
+            return Err(RequestError::invalid("keys", format!("{values} values in one request; the most is {most}")));
+        }
+        let begun = Instant::now();
+        let answer = self.repository.read(request).await;
+        door.read(begun.elapsed());
+        Ok(answer)
+    }
 }
 
 impl Serving {
     fn new(definitions: Arc<Definitions>, version: u32, log: &Log) -> Self {
         let catalog = catalog::catalog(&definitions, version).to_string().into();
         let (names, partitions) = (log.names().clone(), log.meta().partitions);
-        Self { definitions, names, partitions, catalog, plans: Cache::new(PLANS) }
+        Self { definitions, names, partitions, catalog, plans: Cache::new(PLANS), named: Cache::new(PLANS) }
     }
 }
 

@@ -76,7 +76,10 @@ async fn line_and_check(args: &DemoArgs, dir: &Path) -> anyhow::Result<Value> {
     let sent_s = started.elapsed().as_secs_f64();
     line.wait_drained()?;
     eprintln!("xtask: replayed in {sent_s:.1} s, drained after {:.1} s", started.elapsed().as_secs_f64());
-    let checked = line.check(&python, &data, &report, &services[3].url(), args.seed)?;
+    let mut checked = line.check(&python, &data, &report, &services[3], args.seed)?;
+    let orders = line.check_orders(&python, &data, &report, &services[3])?;
+    checked["check_passed"] = (checked["check_passed"] == true && orders["check_passed"] == true).into();
+    checked["batch"] = orders;
     let summary = line.summary(&stack, &namespace, &report, checked).await?;
     for mut service in services {
         service.stop()?;
@@ -96,6 +99,7 @@ pub async fn run(args: &DemoArgs) -> anyhow::Result<()> {
     println!("{summary}");
     let number = |name: &str| summary[name].as_i64().unwrap_or(-1);
     let exact = number("mismatches") == 0
+        && summary["batch"]["mismatches"] == 0
         && number("events_sent") == number("accepted")
         && number("accepted") == number("clickhouse_rows")
         && number("clickhouse_rows") == number("clickhouse_distinct")
@@ -182,17 +186,31 @@ impl Line {
         }
     }
 
-    fn check(&self, python: &Path, data: &Path, report: &Path, url: &str, seed: u64) -> anyhow::Result<Value> {
+    fn check(&self, python: &Path, data: &Path, report: &Path, server: &Service, seed: u64) -> anyhow::Result<Value> {
         let mut command = Command::new(python);
         command.arg(journey::folder().join("check/check.py")).arg("--data").arg(data).arg("--report").arg(report);
-        let output = command.args(["--url", url, "--seed", &seed.to_string()]).output()?;
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        eprint!("{}", String::from_utf8_lossy(&output.stderr));
-        let (table, last) = said.trim_end().rsplit_once('\n').unwrap_or(("", said.trim_end()));
-        println!("{table}");
-        let mut summary: Value = serde_json::from_str(last).with_context(|| format!("the check ended with: {last}"))?;
-        summary["check_passed"] = output.status.success().into();
-        Ok(summary)
+        judged(command.args(["--url", &server.url(), "--seed", &seed.to_string()]))
+    }
+
+    /// Runs the batch view, then compares it for every household over all doors.
+    fn check_orders(&self, python: &Path, data: &Path, report: &Path, server: &Service) -> anyhow::Result<Value> {
+        let ran = self.command(&["materialize", "household_orders", "--json"]).output()?;
+        eprint!("{}", String::from_utf8_lossy(&ran.stderr));
+        if !ran.status.success() {
+            bail!("millrace materialize failed: {}", ran.status);
+        }
+        let run = self.dir.join("materialized.json");
+        std::fs::write(&run, ran.stdout)?;
+        let mut command = Command::new(python);
+        command
+            .arg(journey::folder().join("check/check_orders.py"))
+            .arg("--data")
+            .arg(data)
+            .arg("--report")
+            .arg(report);
+        command.arg("--run").arg(run).arg("--protos").arg(root().join("feature-server/proto"));
+        let grpc = server.grpc_address().context("the feature server has no gRPC port")?;
+        judged(command.args(["--url", &server.url(), "--grpc", &grpc]))
     }
 
     async fn summary(&self, stack: &Stack, namespace: &str, report: &Path, checked: Value) -> anyhow::Result<Value> {
@@ -210,6 +228,20 @@ impl Line {
         }
         Ok(summary)
     }
+}
+
+/// What a check of values prints: a table, and at the end its counts as a line of JSON.
+fn judged(check: &mut Command) -> anyhow::Result<Value> {
+    let output = check.output()?;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    eprint!("{}", String::from_utf8_lossy(&output.stderr));
+    let (table, last) = said.trim_end().rsplit_once('\n').unwrap_or(("", said.trim_end()));
+    if !table.is_empty() {
+        println!("{table}");
+    }
+    let mut counts: Value = serde_json::from_str(last).with_context(|| format!("the check ended with: {last}"))?;
+    counts["check_passed"] = output.status.success().into();
+    Ok(counts)
 }
 
 async fn clickhouse(stack: &Stack, namespace: &str, query: &str) -> anyhow::Result<i64> {

@@ -20,6 +20,7 @@ pub async fn fill<'l>(line: &'l Line, scale: &Scale, report: &mut Report) -> any
     installation.append(scale.entries).await?;
     let logged = line.used_memory().await?;
     report.fact("Redis: bytes per entry of the log", per(logged - empty, scale.entries));
+    installation.append_profiles().await?;
     for group in &scale.groups {
         let kind = if *group == Group::Online { ServiceKind::OnlineConsumer } else { ServiceKind::OfflineConsumer };
         let begun = Instant::now();

@@ -1,10 +1,17 @@
-//! Reads/s of the feature server and how long they take, beside a reader that returns the same slots as stored.
+//! Reads/s of the feature server and how long they take: its doors beside each other, and beside a reader that returns
+//! the same slots as stored.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
+use anyhow::Context;
 use millrace_common::clock::now_ms;
 use millrace_devstack::services::ServiceKind;
+use millrace_feature_server::proto::millrace_v1::selection::By;
+use millrace_feature_server::proto::millrace_v1::{FeatureList, GetFeaturesRequest, Selection};
+use prost::Message;
+use serde_json::json;
 
 use crate::bare::Peer;
 use crate::config::Scale;
@@ -12,8 +19,9 @@ use crate::cpu::Processes;
 use crate::http1::{get, post};
 use crate::journey::Purchases;
 use crate::line::{Installation, address};
-use crate::load::{Load, Requests, closed, open};
+use crate::load::{Blocking, Load, Requests, closed, open};
 use crate::report::{Aim, Report, Round, Row};
+use crate::{grpc, http1};
 
 /// Three views of a household, all of them in Redis: what the peer can read too.
 const FEATURES: [&str; 8] = [
@@ -27,32 +35,55 @@ const FEATURES: [&str; 8] = [
     "household_coupons:redemptions_30d",
 ];
 const VIEWS: [&str; 3] = ["household_spend@1", "household_taste@1", "household_coupons@1"];
-/// A service of features from Redis and MongoDB; without a peer.
-const SERVICE: &str = "basket_model";
+/// Services of features from Redis and MongoDB, and from ClickHouse too; without a peer.
+const PROFILE: &str = "basket_model@1";
+const ON_DEMAND: &str = "basket_model@2";
 const CONNECTIONS: usize = 32;
+/// Calls in hand on each connection of gRPC, whose clients share one between many callers.
+const STREAMS: usize = 8;
 const RATE: f64 = 5_000.0;
 /// More than are ever waiting at that rate, so that no answer holds up a request that is due.
 const OPEN_CONNECTIONS: usize = 64;
 const KEYS: usize = 100;
 const BATCH_CONNECTIONS: usize = 8;
 
-/// One key flat out and at a constant rate, then 100 keys.
+/// One key flat out and at a constant rate, through every door, then 100 keys, then services of slower stores.
 pub async fn run(filled: &Installation<'_>, scale: &Scale, report: &mut Report) -> anyhow::Result<()> {
     let households: Vec<usize> = Purchases::new(20_000, 0, now_ms()).map(|purchase| purchase.household).collect();
     let reads = Reads { filled, scale };
+    let (flat_out, paced) = (Shape::Closed(CONNECTIONS), Shape::Open(RATE));
+    let bare = Beside::Bare(bare_one(&households));
+    let rest = Asked::Http(one(&households));
 
-    let row = Row::new("serving, 8 features of one key", "requests/s", "axum → HMGET", Some(Aim::Ratio(0.6)));
-    let (ours, bare) = (one(&households), bare_one(&households));
-    report.add(reads.compare(row, &ours, Some(&bare), Shape::Closed(CONNECTIONS)).await?);
-    let row = Row::new("serving, the same at 5,000 requests/s", "requests/s", "axum → HMGET", None);
-    report.add(reads.compare(row, &ours, Some(&bare), Shape::Open(RATE)).await?);
+    let row = Row::new("REST, 8 features of one key", "requests/s", "axum → HMGET", Some(Aim::Ratio(0.6)));
+    report.add(reads.compare(row, &rest, &bare, flat_out).await?);
+    let row = Row::new("REST, the same at 5,000 requests/s", "requests/s", "axum → HMGET", Some(Aim::P99(10.0)));
+    report.add(reads.compare(row, &rest, &bare, paced).await?);
 
-    let row = Row::new("serving, 8 features of 100 keys", "requests/s", "axum → HMGET", None);
-    let (ours, bare) = (many(&households), bare_many(&households));
-    report.add(reads.compare(row, &ours, Some(&bare), Shape::Closed(BATCH_CONNECTIONS)).await?);
+    let rest = Beside::Door(rest);
+    for (door, asked, aim) in [
+        ("gRPC", Asked::Grpc(one_call(&households)), Some(Aim::Ratio(1.0))),
+        ("GraphQL", Asked::Http(one_query(&households)), None),
+    ] {
+        let row = Row::new(format!("{door}, 8 features of one key"), "requests/s", "REST", aim);
+        report.add(reads.compare(row, &asked, &rest, flat_out).await?);
+        let aim = Some(Aim::P99(10.0));
+        let row = Row::new(format!("{door}, the same at 5,000 requests/s"), "requests/s", "REST", aim);
+        report.add(reads.compare(row, &asked, &rest, paced).await?);
+    }
 
-    let row = Row::new("serving, a service from Redis and MongoDB", "requests/s", "", None);
-    report.add(reads.compare(row, &service(&households), None, Shape::Closed(CONNECTIONS)).await?);
+    let row = Row::new("REST, 8 features of 100 keys", "requests/s", "axum → HMGET", None);
+    let (ours, bare) = (Asked::Http(many(&households)), Beside::Bare(bare_many(&households)));
+    report.add(reads.compare(row, &ours, &bare, Shape::Closed(BATCH_CONNECTIONS)).await?);
+
+    for (service, stores, aim) in [(PROFILE, "Redis and a profile", 20.0), (ON_DEMAND, "all three stores", 50.0)] {
+        let asked = Asked::Http(of_service(&households, service));
+        let row = Row::new(format!("REST, a service of {stores}"), "requests/s", "", None);
+        report.add(reads.compare(row, &asked, &Beside::Nothing, flat_out).await?);
+        let row =
+            Row::new(format!("REST, a service of {stores} at 5,000 requests/s"), "requests/s", "", Some(Aim::P99(aim)));
+        report.add(reads.compare(row, &asked, &Beside::Nothing, paced).await?);
+    }
     Ok(())
 }
 
@@ -62,36 +93,61 @@ enum Shape {
     Open(f64),
 }
 
+/// Requests, and how they are spoken.
+enum Asked {
+    Http(Requests),
+    Grpc(Requests),
+}
+
+/// What a door of ours is measured beside.
+enum Beside {
+    Nothing,
+    /// A bare reader.
+    Bare(Requests),
+    /// Another door.
+    Door(Asked),
+}
+
 struct Reads<'f, 'l> {
     filled: &'f Installation<'l>,
     scale: &'f Scale,
 }
 
 impl Reads<'_, '_> {
-    async fn compare(
-        &self,
-        mut row: Row,
-        ours: &Requests,
-        bare: Option<&Requests>,
-        shape: Shape,
-    ) -> anyhow::Result<Row> {
-        let line = self.filled.line;
+    async fn compare(&self, mut row: Row, asked: &Asked, beside: &Beside, shape: Shape) -> anyhow::Result<Row> {
         for _ in 0..self.scale.rounds {
-            let mut service = self.filled.start_ready(ServiceKind::FeatureServer)?;
-            let to = address(&service.url())?;
-            row.ours.push(self.round(to, ours, shape, &line.processes(service.pid())).await?);
-            service.stop()?;
-            if let Some(bare) = bare {
-                let peer = Peer::start("reader", line.stack.redis_url(), self.filled.namespace(), &VIEWS)?;
-                row.bare.push(self.round(peer.address, bare, shape, &line.processes(Some(peer.pid()))).await?);
+            row.ours.push(self.ours(asked, shape).await?);
+            match beside {
+                Beside::Nothing => {}
+                Beside::Bare(requests) => row.bare.push(self.bare(requests, shape).await?),
+                Beside::Door(asked) => row.bare.push(self.ours(asked, shape).await?),
             }
             row.progress();
         }
         Ok(row)
     }
 
+    async fn ours(&self, asked: &Asked, shape: Shape) -> anyhow::Result<Round> {
+        let mut service = self.filled.start_ready(ServiceKind::FeatureServer)?;
+        let grpc = service.grpc_address().context("the feature server has no gRPC port")?;
+        let to = match asked {
+            Asked::Http(_) => address(&service.url())?,
+            Asked::Grpc(_) => grpc.parse()?,
+        };
+        let round = self.round(to, asked, shape, &self.filled.line.processes(service.pid())).await?;
+        service.stop()?;
+        Ok(round)
+    }
+
+    async fn bare(&self, requests: &Requests, shape: Shape) -> anyhow::Result<Round> {
+        let line = self.filled.line;
+        let peer = Peer::start("reader", line.stack.redis_url(), self.filled.namespace(), &VIEWS)?;
+        let asked = Asked::Http(requests.clone());
+        self.round(peer.address, &asked, shape, &line.processes(Some(peer.pid()))).await
+    }
+
     #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
-    async fn round(&self, to: SocketAddr, asked: &Requests, shape: Shape, who: &Processes) -> anyhow::Result<Round> {
+    async fn round(&self, to: SocketAddr, asked: &Asked, shape: Shape, who: &Processes) -> anyhow::Result<Round> {
         load(to, asked, shape, self.scale.warm).await?;
         let before = who.read();
         let load = load(to, asked, shape, self.scale.measured).await?;
@@ -100,10 +156,20 @@ impl Reads<'_, '_> {
     }
 }
 
-async fn load(to: SocketAddr, asked: &Requests, shape: Shape, time: std::time::Duration) -> anyhow::Result<Load> {
-    match shape {
-        Shape::Closed(connections) => closed(to, asked.clone(), connections, time).await,
-        Shape::Open(rate) => open(to, asked.clone(), rate, OPEN_CONNECTIONS, time).await,
+async fn load(to: SocketAddr, asked: &Asked, shape: Shape, time: Duration) -> anyhow::Result<Load> {
+    match (shape, asked) {
+        (Shape::Closed(connections), Asked::Http(requests)) => closed(to, requests.clone(), connections, time).await,
+        (Shape::Closed(in_hand), Asked::Grpc(calls)) => {
+            grpc::closed(to, calls.clone(), in_hand / STREAMS, STREAMS, time).await
+        }
+        (Shape::Open(rate), Asked::Http(requests) | Asked::Grpc(requests)) => {
+            let client = |_| match asked {
+                Asked::Http(_) => http1::Blocking::open(to).map(Blocking::Http),
+                Asked::Grpc(_) => grpc::Blocking::open(to).map(Blocking::Grpc),
+            };
+            let clients = (0..OPEN_CONNECTIONS).map(client).collect::<Result<_, _>>().context("failed to connect")?;
+            open(clients, requests.clone(), rate, time).await
+        }
     }
 }
 
@@ -113,14 +179,34 @@ fn one(households: &[usize]) -> Requests {
     Arc::new(households.iter().map(path).collect())
 }
 
-fn service(households: &[usize]) -> Requests {
-    let path = |household: &usize| get(&format!("/v1/features/household/{household}?service={SERVICE}"));
+fn one_call(households: &[usize]) -> Requests {
+    let names: Vec<String> = FEATURES.iter().map(|name| (*name).to_owned()).collect();
+    let request = |household: &usize| {
+        let selection = Selection { by: Some(By::Features(FeatureList { names: names.clone() })) };
+        let (entity, key) = ("household".to_owned(), household.to_string());
+        let request = GetFeaturesRequest { entity, key, selection: Some(selection), ..Default::default() };
+        grpc::call("/millrace.v1.FeatureService/GetFeatures", &request.encode_to_vec())
+    };
+    Arc::new(households.iter().map(request).collect())
+}
+
+fn one_query(households: &[usize]) -> Requests {
+    let query = "query($ids: [ID!]!, $names: [String!]!) { getFeatures(entityIds: $ids, featureNames: $names) { entityId features } }";
+    let body = |household: &usize| {
+        let body = json!({ "query": query, "variables": { "ids": [household], "names": FEATURES } });
+        post("/graphql", "application/json", &body.to_string())
+    };
+    Arc::new(households.iter().map(body).collect())
+}
+
+fn of_service(households: &[usize], service: &str) -> Requests {
+    let path = |household: &usize| get(&format!("/v1/features/household/{household}?service={service}"));
     Arc::new(households.iter().map(path).collect())
 }
 
 fn many(households: &[usize]) -> Requests {
     let body = |keys: &[usize]| {
-        let body = serde_json::json!({ "entity": "household", "keys": keys, "features": FEATURES });
+        let body = json!({ "entity": "household", "keys": keys, "features": FEATURES });
         post("/v1/features", "application/json", &body.to_string())
     };
     Arc::new(households.chunks_exact(KEYS).map(body).collect())

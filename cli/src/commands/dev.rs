@@ -51,12 +51,13 @@ pub async fn run(args: DevArgs, stores: StoreConfig) -> anyhow::Result<()> {
 }
 
 fn start(options: &ServiceOptions) -> anyhow::Result<Vec<Service>> {
-    let start = |kind: ServiceKind| Service::start_on(kind, kind.name(), options, kind.default_port());
+    let start = |kind: ServiceKind| Service::start_on_usual_ports(kind, kind.name(), options);
     let kinds = ServiceKind::ALL.into_iter().chain([ServiceKind::Jobs]);
     let mut services = kinds.map(start).collect::<Result<Vec<_>, _>>()?;
     for service in &mut services {
         service.wait_ready()?;
-        println!("{:<18} {}", service.kind().name(), service.url());
+        let grpc = service.grpc_address().map_or_else(String::new, |address| format!(", gRPC at {address}"));
+        println!("{:<18} {}{grpc}", service.kind().name(), service.url());
     }
     Ok(services)
 }

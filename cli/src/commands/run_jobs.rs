@@ -1,12 +1,12 @@
 //! `millrace run-jobs`: the scheduler of batch views, as a service.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use clap::Args;
 use millrace_common::config::{ProcessConfig, StoreConfig, process_name};
 use millrace_common::jobs::{SchedulerConfig, Stores, run_scheduler};
 use millrace_common::process::{Readiness, admin_routes, bind_admin, drain, metrics_upkeep, serve, shutdown_on_signal};
-use millrace_common::telemetry;
+use millrace_common::{healthcheck, telemetry};
 use tokio_util::sync::CancellationToken;
 
 /// Where it serves `/healthz`, `/readyz` and `/metrics`, unless told otherwise.
@@ -38,6 +38,9 @@ pub struct RunJobsArgs {
 
 /// Works until a stop signal, then finishes or interrupts the runs in hand.
 pub async fn run(args: RunJobsArgs) -> anyhow::Result<()> {
+    if args.process.healthcheck {
+        return healthcheck::ask(args.admin_listen.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, PORT).into()));
+    }
     let metrics = telemetry::init(&args.process)?;
     let shutdown = shutdown_on_signal()?;
     let listener = bind_admin(args.admin_listen, PORT).await?;

@@ -11,7 +11,7 @@ use std::path::Path;
 use clap::{Args, Command, CommandFactory};
 use compose::{Compose, Condition, Service, Volume};
 use dockerfile::{Stage, stages};
-use millrace::commands::{apply, migrate};
+use millrace::commands::{apply, migrate, run_jobs};
 use millrace_common::config::parse_duration;
 use millrace_devstack::services::ServiceKind;
 use millrace_e2e::World;
@@ -50,6 +50,7 @@ impl Container<'_> {
             "millrace" => match self.service.command.first().map(String::as_str) {
                 Some("migrate") => migrate::MigrateArgs::augment_args(Command::new("migrate")),
                 Some("apply") => apply::ApplyArgs::augment_args(Command::new("apply")),
+                Some("run-jobs") => run_jobs::RunJobsArgs::augment_args(Command::new("run-jobs")),
                 other => panic!("teach this test the parser of `millrace {other:?}`"),
             },
             other => panic!("teach this test the parser of `{other}`"),
@@ -80,9 +81,13 @@ fn ours(file: &Compose) -> Vec<Container<'_>> {
     containers
 }
 
-/// The four that run for ever.
+fn kinds() -> impl Iterator<Item = ServiceKind> {
+    ServiceKind::ALL.into_iter().chain([ServiceKind::Jobs])
+}
+
+/// Those that run for ever.
 fn services(file: &Compose) -> Vec<(ServiceKind, Container<'_>)> {
-    let kind = |name: &str| ServiceKind::ALL.into_iter().find(|kind| kind.name() == name);
+    let kind = |name: &str| kinds().find(|kind| kind.name() == name);
     ours(file).into_iter().filter_map(|container| Some((kind(container.name)?, container))).collect()
 }
 
@@ -142,7 +147,7 @@ fn the_stores_are_asked_where_they_are_and_with_their_passwords() {
 fn every_service_listens_on_its_documented_port() {
     let file = file();
     let services = services(&file);
-    assert_eq!(services.len(), ServiceKind::ALL.len());
+    assert_eq!(services.len(), kinds().count());
     for (kind, container) in services {
         let listen = container.environment().into_iter().filter(|(name, _)| name.ends_with("_LISTEN"));
         let listen: Vec<SocketAddr> = listen.map(|(_, address)| address.parse().expect("an address")).collect();
@@ -171,7 +176,8 @@ fn every_service_is_asked_by_its_own_binary_whether_it_is_ready() {
         let check = container.service.healthcheck.as_ref().expect("a health check");
         assert_eq!(check.test[0], "CMD", "{}: there is no shell to rely on", kind.name());
         assert_eq!(check.test[1..2], container.image.entrypoint, "{}", kind.name());
-        let parsed = container.command().try_get_matches_from(container.arguments(&check.test[2..]));
+        let more = check.test[2..].strip_prefix(container.service.command.as_slice()).expect("the same command");
+        let parsed = container.command().try_get_matches_from(container.arguments(more));
         assert!(parsed.expect("the check parses").get_flag("healthcheck"), "{}", kind.name());
         assert!(parse_duration(&check.timeout).unwrap() > millrace_common::healthcheck::TIMEOUT * 2);
     }
@@ -196,7 +202,7 @@ fn every_container_starts_after_what_it_needs_and_stops_in_its_own_time() {
             }
         }
         assert!(STORES.iter().all(|store| needed.contains(store)), "{name}: {needed:?}");
-        assert_eq!(service.restart == "no", container.target == "millrace", "{name}");
+        assert_eq!(service.restart == "no", !kinds().any(|kind| kind.name() == name), "{name}");
     }
     for (kind, container) in services(&file) {
         assert!(container.service.depends_on.contains_key("apply"), "{}", kind.name());
@@ -313,11 +319,10 @@ async fn a_running_service_is_healthy_and_a_stopped_one_is_not() {
     for (kind, container) in services(&file) {
         let mut service = world.start(kind, kind.name()).await;
         let port = service.url().rsplit_once(':').unwrap().1.to_owned();
-        let [listen] = container.image.env.iter().collect::<Vec<_>>()[..] else { panic!("one listener") };
         let check = async || {
-            tokio::process::Command::new(world.options.bin.join(kind.name()))
+            tokio::process::Command::new(world.options.bin.join(kind.command().0))
                 .args(&container.service.healthcheck.as_ref().unwrap().test[2..])
-                .env(listen.0, format!("0.0.0.0:{port}"))
+                .env(kind.listen_variable(), format!("0.0.0.0:{port}"))
                 .output()
                 .await
                 .expect("the binary runs")

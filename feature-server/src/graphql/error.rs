@@ -1,8 +1,8 @@
 //! Errors as GraphQL has them: a message, and in `extensions` a code that programs can act upon, named as gRPC names it.
 
 use async_graphql::{Error, ErrorExtensions, Response, ServerError};
-use axum::http::StatusCode;
 
+use crate::doors::Outcome;
 use crate::error::RequestError;
 
 /// The document is not one of ours.
@@ -46,13 +46,13 @@ pub fn with_codes(mut response: Response) -> Response {
 }
 
 /// How a request ended, for the metrics; on the wire an answer of GraphQL is 200.
-pub fn outcome(response: &Response) -> StatusCode {
+pub fn outcome(response: &Response) -> Outcome {
     let code = |error: &ServerError| error.extensions.as_ref().and_then(|known| known.get("code")).cloned();
     match response.errors.first() {
-        None => StatusCode::OK,
+        None => Outcome::Ok,
         // What could be had is there, as with REST.
-        Some(_) if response.data != async_graphql::Value::Null => StatusCode::OK,
-        Some(error) if code(error) == Some(UNAVAILABLE.into()) => StatusCode::SERVICE_UNAVAILABLE,
-        Some(_) => StatusCode::BAD_REQUEST,
+        Some(_) if response.data != async_graphql::Value::Null => Outcome::Ok,
+        Some(error) if code(error) == Some(UNAVAILABLE.into()) => Outcome::Unavailable,
+        Some(_) => Outcome::Refused,
     }
 }

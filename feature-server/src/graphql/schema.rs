@@ -144,13 +144,9 @@ impl Query {
 impl Scope {
     /// The plan of features named without their entity, and under which name each is shown.
     fn named(&self, names: &[String]) -> Result<(Arc<Plan>, Shown), RequestError> {
-        self.at_most(names.len())?;
-        let (entity, features) =
-            names::resolve(&self.serving.definitions, names).map_err(|error| error.of("featureNames"))?;
-        let plan = ask::plan_of(&self.serving, entity, &features);
-        let place = |feature| plan.features.iter().position(|other| other == feature).unwrap_or_default();
-        let shown = names.iter().zip(&features).map(|(name, feature)| (Name::new(name), place(feature)));
-        Ok((plan.clone(), shown.collect()))
+        let named = names::plan(&self.shared, &self.serving, names).map_err(|error| error.of("featureNames"))?;
+        let shown = names.iter().zip(&named.places).map(|(name, place)| (Name::new(name), *place));
+        Ok((named.plan.clone(), shown.collect()))
     }
 
     /// The plan of a service, of features, or of all streamed ones.
@@ -181,15 +177,6 @@ impl Scope {
         let answer = self.batch.read(plan.clone(), keys, as_of).await.map_err(refused)?;
         report(context, plan, &answer);
         Ok(answer)
-    }
-
-    fn at_most(&self, features: usize) -> Result<(), RequestError> {
-        let most = self.shared.limits.max_features;
-        if features > most {
-            let error = format!("{features} features in one request; the most is {most}");
-            return Err(RequestError::invalid("featureNames", error));
-        }
-        Ok(())
     }
 }
 

@@ -37,14 +37,13 @@ struct Asked {
 }
 
 pub(super) async fn find(State(shared): State<Arc<Shared>>, query: Result<Query<Pairs>, QueryRejection>) -> Response {
-    ended(&shared.doors.entities, read(&shared, query).await)
+    ended(&shared.doors.entities, read(&shared, query)).await
 }
 
 async fn read(shared: &Shared, query: Result<Query<Pairs>, QueryRejection>) -> Result<Response, RequestError> {
     let Query(pairs) = query.map_err(|rejection| RequestError::invalid("query", rejection.body_text()))?;
     let search = Asked::read(pairs)?.search(shared)?;
-    let busy = || RequestError::Unavailable("too many searches in hand".to_owned());
-    let _permit = shared.searches.try_acquire().map_err(|_| busy())?;
+    let _permit = shared.searches.try_acquire().map_err(|_| RequestError::Busy)?;
     let begun = std::time::Instant::now();
     let page = shared.repository.search(&search).await;
     shared.doors.entities.read(begun.elapsed());

@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use super::answer::values;
 use super::json::JsonWriter;
-use super::{ended, read, written};
+use super::{ended, written};
 use crate::ask::{self, Selection};
 use crate::error::RequestError;
 use crate::repository::{EntityRow, Plan, Request};
@@ -30,7 +30,7 @@ pub(super) async fn one(
     uri: Uri,
     query: Result<Query<FlatQuery>, QueryRejection>,
 ) -> Response {
-    ended(&shared.doors.flat, read_one(&shared, &uri, query).await)
+    ended(&shared.doors.flat, read_one(&shared, &uri, query)).await
 }
 
 async fn read_one(
@@ -44,7 +44,7 @@ async fn read_one(
     let selection = query.features.as_deref().map_or(Selection::Streamed, Selection::StreamedAnd);
     let plan = ask::plan(shared, &serving, index, selection)?;
     let request = Request { plan, keys: vec![key], as_of: None, deadline: None };
-    let answer = read(shared, &shared.doors.flat, &request).await?;
+    let answer = shared.read(&shared.doors.flat, &request).await?;
     let (Some(row), Some(key)) = (answer.rows.first(), request.keys.first()) else {
         return Err(RequestError::NotFound(entity.name.clone()));
     };

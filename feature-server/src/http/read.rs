@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 
 use super::answer::Results;
-use super::{body, ended, read, written};
+use super::{body, ended, written};
 use crate::ask::{self, Selection};
 use crate::error::RequestError;
 use crate::repository::Request;
@@ -44,7 +44,7 @@ pub(super) async fn one(
     uri: Uri,
     query: Result<Query<OneQuery>, QueryRejection>,
 ) -> Response {
-    ended(&shared.doors.features_get, read_one(&shared, &uri, query).await)
+    ended(&shared.doors.features_get, read_one(&shared, &uri, query)).await
 }
 
 async fn read_one(
@@ -59,13 +59,13 @@ async fn read_one(
     let as_of = query.as_of.as_deref().map(ask::instant).transpose()?;
     let plan = ask::plan(shared, &serving, index, selection)?;
     let request = Request { plan, keys: vec![key], as_of, deadline: None };
-    let answer = read(shared, &shared.doors.features_get, &request).await?;
+    let answer = shared.read(&shared.doors.features_get, &request).await?;
     let results = Results { plan: &request.plan, keys: &request.keys, answer: &answer, metadata: query.metadata };
     written(results.json())
 }
 
 pub(super) async fn many(State(shared): State<Arc<Shared>>, body: Body) -> Response {
-    ended(&shared.doors.features_post, read_many(&shared, body).await)
+    ended(&shared.doors.features_post, read_many(&shared, body)).await
 }
 
 async fn read_many(shared: &Shared, body: Body) -> Result<Response, RequestError> {
@@ -80,7 +80,7 @@ async fn read_many(shared: &Shared, body: Body) -> Result<Response, RequestError
     let selection = Selection::of(body.service.as_deref(), features.as_deref())?;
     let as_of = body.as_of.as_ref().map(ask::json_instant).transpose()?;
     let request = Request { plan: ask::plan(shared, &serving, index, selection)?, keys, as_of, deadline: None };
-    let answer = read(shared, &shared.doors.features_post, &request).await?;
+    let answer = shared.read(&shared.doors.features_post, &request).await?;
     let results = Results { plan: &request.plan, keys: &request.keys, answer: &answer, metadata: body.metadata };
     written(results.json())
 }

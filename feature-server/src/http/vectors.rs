@@ -12,7 +12,7 @@ use serde_json::Value as Json;
 
 use super::answer::values;
 use super::json::{JsonWriter, Written};
-use super::{body, ended, read, written};
+use super::{body, ended, written};
 use crate::ask::{self, Selection};
 use crate::catalog::store_name;
 use crate::error::RequestError;
@@ -30,7 +30,7 @@ struct VectorsBody {
 }
 
 pub(super) async fn many(State(shared): State<Arc<Shared>>, uri: Uri, body: Body) -> Response {
-    ended(&shared.doors.vectors, read_many(&shared, &uri, body).await)
+    ended(&shared.doors.vectors, read_many(&shared, &uri, body)).await
 }
 
 async fn read_many(shared: &Shared, uri: &Uri, body: Body) -> Result<Response, RequestError> {
@@ -49,7 +49,7 @@ async fn read_many(shared: &Shared, uri: &Uri, body: Body) -> Result<Response, R
         other => other,
     })?;
     let request = Request { plan, keys, as_of: None, deadline: None };
-    let answer = read(shared, &shared.doors.vectors, &request).await?;
+    let answer = shared.read(&shared.doors.vectors, &request).await?;
     match answer.away.first() {
         Some((_, reason)) => Err(RequestError::Unavailable(reason.clone())),
         None => written(vectors(&request.plan, &answer, body.metadata)),

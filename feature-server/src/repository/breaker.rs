@@ -10,6 +10,23 @@ const FAILURES: u32 = 5;
 /// How often a store that is away is tried.
 const RETRY_EVERY: Duration = Duration::from_millis(200);
 
+/// How long a store may take.
+#[derive(Clone, Copy)]
+pub struct Budget {
+    /// So long.
+    pub time: Duration,
+    /// Whether that is less than the store should need: then it is not the store's fault to be late.
+    cut: bool,
+}
+
+impl Budget {
+    /// A store's own time, or what is `left` of the reader's if that is less.
+    pub fn of(own: Duration, left: Option<Duration>) -> Self {
+        let time = left.map_or(own, |left| own.min(left));
+        Self { time, cut: time < own }
+    }
+}
+
 /// What is known of one store.
 pub struct Breaker {
     state: Mutex<State>,
@@ -29,14 +46,13 @@ impl Breaker {
     }
 
     /// Asks the store within `budget`, unless it is known to be away.
-    pub async fn ask<T>(
-        &self,
-        budget: Duration,
-        reading: impl Future<Output = Result<T, String>>,
-    ) -> Result<T, String> {
+    pub async fn ask<T>(&self, budget: Budget, reading: impl Future<Output = Result<T, String>>) -> Result<T, String> {
         self.admit(Instant::now()).map_err(|reason| format!("known to be away: {reason}"))?;
-        let answer = tokio::time::timeout(budget, reading).await;
-        let answer = answer.unwrap_or_else(|_| Err(format!("no answer within {budget:?}")));
+        let late = || format!("no answer within {:?}", budget.time);
+        let answer = match tokio::time::timeout(budget.time, reading).await {
+            Err(_) if budget.cut => return Err(late()),
+            answer => answer.unwrap_or_else(|_| Err(late())),
+        };
         match &answer {
             Ok(_) => self.succeeded(),
             Err(reason) => self.failed(reason),

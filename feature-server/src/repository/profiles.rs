@@ -5,7 +5,7 @@ use std::time::Duration;
 use millrace_common::stores::profiles::{Profile, ProfileError, ProfileStore, Search};
 use millrace_core::key::KeyText;
 
-use super::breaker::Breaker;
+use super::breaker::{Breaker, Budget};
 use super::cached::{Ask, Source};
 use super::merge::Finished;
 
@@ -40,7 +40,7 @@ impl Source for Profiles {
             let found = self.store.read(ask.view(), &ask.features, &texts).await;
             found.map_err(|error| error.to_string())
         };
-        let found = self.breaker.ask(self.budget, reading).await?;
+        let found = self.breaker.ask(Budget::of(self.budget, None), reading).await?;
         Ok(found.into_iter().map(|profile| profile.map(Finished::from)).collect())
     }
 }

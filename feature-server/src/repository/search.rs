@@ -50,7 +50,7 @@ impl Repository {
     /// that completed, is not there.
     pub async fn search(&self, search: &Search) -> Result<Page, String> {
         let (view, now) = (search.view(), now_ms());
-        let completed = self.completed_run(view);
+        let completed = self.completed_runs().of(view);
         let asked = profiles::Search {
             view,
             conditions: &search.conditions,

@@ -25,10 +25,13 @@ use millrace_core::position::Position;
 use millrace_core::scalar::Scalar;
 use millrace_core::slot::Slot;
 use millrace_devstack::{Stack, StackOptions};
-use millrace_feature_server::{Config, run};
+use millrace_feature_server::proto::feature_store_v1::feature_store_service_client::FeatureStoreServiceClient;
+use millrace_feature_server::proto::millrace_v1::feature_service_client::FeatureServiceClient;
+use millrace_feature_server::{Config, Listeners, run};
 use serde_json::{Value as Json, json};
-use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tonic::transport::{Channel, Endpoint};
 
 /// Partitions of the tests' logs.
 pub const PARTITIONS: u16 = 4;
@@ -94,7 +97,9 @@ pub struct World {
 pub struct Server {
     pub base: String,
     pub http: reqwest::Client,
+    pub channel: Channel,
     stop: CancellationToken,
+    running: Option<JoinHandle<anyhow::Result<()>>>,
 }
 
 impl World {
@@ -244,16 +249,22 @@ impl World {
             clickhouse,
             "--namespace",
             &self.namespace,
+            "--listen",
+            "127.0.0.1:0",
+            "--grpc-listen",
+            "127.0.0.1:0",
         ];
         // Budgets of production are for machines that do not compile beside their tests.
         let slow = ["--redis-budget", "5s", "--mongodb-budget", "5s", "--clickhouse-budget", "5s", "--deadline", "5s"];
         let slow = slow.iter().filter(|_| !more.contains(&"--deadline"));
         let config = Config::parse_from(arguments.iter().chain(slow).chain(more));
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let base = format!("http://{}", listener.local_addr().unwrap());
+        let listeners = Listeners::bind(&config).await.unwrap();
+        let base = format!("http://{}", listeners.http.local_addr().unwrap());
+        let grpc = format!("http://{}", listeners.grpc.local_addr().unwrap());
+        let channel = Endpoint::from_shared(grpc).unwrap().connect_lazy();
         let stop = CancellationToken::new();
-        tokio::spawn(run(config, listener, metrics(), stop.clone()));
-        Server { base, http: reqwest::Client::new(), stop }
+        let running = Some(tokio::spawn(run(config, listeners, metrics(), stop.clone())));
+        Server { base, http: reqwest::Client::new(), channel, stop, running }
     }
 
     /// The same, once it is ready.
@@ -286,6 +297,26 @@ impl Server {
     pub async fn text(&self, path: &str) -> (u16, String) {
         let response = self.http.get(format!("{}{path}", self.base)).send().await.unwrap();
         (response.status().as_u16(), response.text().await.unwrap())
+    }
+
+    /// `feature_store.v1`.
+    pub fn store(&self) -> FeatureStoreServiceClient<Channel> {
+        FeatureStoreServiceClient::new(self.channel.clone())
+    }
+
+    /// `millrace.v1`.
+    pub fn features(&self) -> FeatureServiceClient<Channel> {
+        FeatureServiceClient::new(self.channel.clone())
+    }
+
+    /// What a stop signal does.
+    pub fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// How it ended.
+    pub async fn ended(&mut self) -> anyhow::Result<()> {
+        self.running.take().expect("asked once").await.unwrap()
     }
 
     pub async fn until_ready(&self) {

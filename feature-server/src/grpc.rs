@@ -1,0 +1,91 @@
+//! The gRPC doors: `feature_store.v1`, Millrace's own typed `millrace.v1`, health and reflection, on a port of their
+//! own. They turn messages into repository requests and answers into messages; what is read is the repository's.
+
+mod call;
+mod features;
+mod health;
+mod realtime;
+mod rows;
+mod stream;
+mod value;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::routing::any_service;
+use millrace_common::process::Readiness;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tonic::server::NamedService;
+use tonic::service::Routes;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tower::ServiceExt;
+
+use crate::proto::DESCRIPTORS;
+use crate::proto::feature_store_v1::feature_store_service_server::FeatureStoreServiceServer;
+use crate::proto::millrace_v1::feature_service_server::FeatureServiceServer;
+use crate::state::Shared;
+use features::Features;
+use health::Health;
+use realtime::Realtime;
+
+/// How often a silent connection is asked whether anybody is there, and how long it may take to say so: a client that
+/// vanished would hold its stream for ever.
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(30);
+const KEEPALIVE_WITHIN: Duration = Duration::from_secs(10);
+
+/// Serves until `shutdown`, then finishes the calls in hand. Streams that need more than half of `grace` are told to
+/// go elsewhere for the rest.
+pub async fn serve(
+    listener: TcpListener,
+    shared: Arc<Shared>,
+    readiness: Readiness,
+    grace: Duration,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let closing = CancellationToken::new();
+    let (health, health_service) = Health::new();
+    tokio::spawn(health.follow(readiness, shutdown.clone()));
+    let close = closing.clone().drop_guard();
+    let stop = shutdown.clone();
+    tokio::spawn(async move {
+        stop.cancelled().await;
+        tokio::time::sleep(grace / 2).await;
+        drop(close);
+    });
+    let most = u32::try_from(shared.limits.max_requests).unwrap_or(u32::MAX);
+    let routes = routes(shared, closing)?.add_service(health_service);
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let server = Server::builder()
+        .max_concurrent_streams(most)
+        .http2_keepalive_interval(Some(KEEPALIVE_EVERY))
+        .http2_keepalive_timeout(Some(KEEPALIVE_WITHIN))
+        .add_routes(routes);
+    Ok(server.serve_with_incoming_shutdown(incoming, shutdown.cancelled_owned()).await?)
+}
+
+/// Every service but health.
+fn routes(shared: Arc<Shared>, closing: CancellationToken) -> anyhow::Result<Routes> {
+    let features = Arc::new(Features::new(shared.clone(), closing));
+    let service = |most| FeatureServiceServer::from_arc(features.clone()).max_decoding_message_size(most);
+    let (most, most_streamed) = (shared.limits.max_body, shared.limits.max_stream_body);
+    let realtime = FeatureStoreServiceServer::new(Realtime::new(shared.clone())).max_decoding_message_size(most);
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let mut routes = Routes::new(realtime)
+        .add_service(service(most))
+        .add_service(reflection().build_v1()?)
+        .add_service(reflection().build_v1alpha()?);
+    // Only this method takes millions of keys, and only a few calls at once: a permit comes before the body is read.
+    let path = format!("/{}/StreamFeatures", <FeatureServiceServer<Features> as NamedService>::NAME);
+    let streamed =
+        service(most_streamed).map_request(|request: axum::extract::Request| request.map(tonic::body::Body::new));
+    let streams = stream::Permits::new(shared);
+    let streamed = any_service(streamed).layer(axum::middleware::from_fn_with_state(streams, stream::admit));
+    *routes.axum_router_mut() = std::mem::take(routes.axum_router_mut()).route(&path, streamed);
+    Ok(routes)
+}

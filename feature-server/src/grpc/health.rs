@@ -1,0 +1,55 @@
+//! `grpc.health.v1.Health`: every service is SERVING while the process is ready.
+
+use millrace_common::process::Readiness;
+use tokio_util::sync::CancellationToken;
+use tonic::server::NamedService;
+use tonic_health::ServingStatus;
+use tonic_health::pb::health_server::HealthServer;
+use tonic_health::server::{HealthReporter, HealthService};
+
+use super::features::Features;
+use super::realtime::Realtime;
+use crate::proto::feature_store_v1::feature_store_service_server::FeatureStoreServiceServer;
+use crate::proto::millrace_v1::feature_service_server::FeatureServiceServer;
+
+/// What is asked after; the empty name is the server as a whole.
+const SERVICES: [&str; 3] = [
+    "",
+    <FeatureStoreServiceServer<Realtime> as NamedService>::NAME,
+    <FeatureServiceServer<Features> as NamedService>::NAME,
+];
+
+/// Says how the services are.
+pub(super) struct Health(HealthReporter);
+
+impl Health {
+    pub(super) fn new() -> (Self, HealthServer<HealthService>) {
+        let reporter = HealthReporter::new();
+        let service = HealthServer::new(HealthService::from_health_reporter(reporter.clone()));
+        (Self(reporter), service)
+    }
+
+    /// Follows the readiness until `shutdown`, says that it ends, and then ends the watches: they would hold up the
+    /// shutdown for as long as somebody watches.
+    pub(super) async fn follow(mut self, readiness: Readiness, shutdown: CancellationToken) {
+        let mut ready = readiness.watch();
+        loop {
+            let is_ready = *ready.borrow_and_update();
+            self.set(if is_ready { ServingStatus::Serving } else { ServingStatus::NotServing }).await;
+            if !matches!(shutdown.run_until_cancelled(ready.changed()).await, Some(Ok(()))) {
+                break;
+            }
+        }
+        shutdown.cancelled().await;
+        self.set(ServingStatus::NotServing).await;
+        for service in SERVICES {
+            self.0.clear_service_status(service).await;
+        }
+    }
+
+    async fn set(&self, status: ServingStatus) {
+        for service in SERVICES {
+            self.0.set_service_status(service, status).await;
+        }
+    }
+}
