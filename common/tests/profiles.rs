@@ -4,7 +4,9 @@
 
 use std::time::Duration;
 
-use millrace_common::stores::profiles::{ProfileError, ProfilePut, ProfileStore, ProfileWritten, migrate};
+use millrace_common::stores::profiles::{
+    Condition, ProfileError, ProfilePut, ProfileStore, ProfileWritten, Search, Test, migrate,
+};
 use millrace_core::aggregate::Stamp;
 use millrace_core::codec;
 use millrace_core::definitions::{Definitions, DefinitionsSource, View};
@@ -28,7 +30,7 @@ views:
     features:
       - { name: income, agg: last, value: properties.income, type: "decimal(18,2)" }
       - { name: born, agg: last, value: properties.born, type: timestamp }
-      - { name: updates, agg: count }
+      - { name: updates, agg: count, index: true }
       - { name: plans, agg: last_n, n: 2, value: properties.plan, type: string }
       - { name: nickname, agg: last, value: properties.nickname, type: string }
 "#;
@@ -199,7 +201,7 @@ async fn migrations_are_recorded_and_an_edited_one_is_refused() {
     fixture.store.ensure(&fixture.view).await.unwrap();
     let database = Client::with_uri_str(&fixture.url).await.unwrap().database(&fixture.namespace);
     let names = database.collection::<Document>("user_profile_v1").list_index_names().await.unwrap();
-    assert!(names.contains(&"updated_at".to_owned()), "{names:?}");
+    assert!(names.contains(&"updated_at".to_owned()) && names.contains(&"by_updates".to_owned()), "{names:?}");
     let applied = database.collection::<Document>("migrations");
     applied.update_one(doc! { "_id": "0001_profiles" }, doc! { "$set": { "hash": "other" } }).await.unwrap();
     assert!(matches!(migrate(&fixture.url, &fixture.namespace).await, Err(ProfileError::Edited(_))));
@@ -210,4 +212,50 @@ async fn a_server_that_is_away_is_an_error_in_time() {
     let store =
         ProfileStore::connect("mongodb://127.0.0.1:1", "test_away", 1, Duration::from_millis(200)).await.unwrap();
     assert!(matches!(store.ping().await, Err(ProfileError::Away(_) | ProfileError::Late(_))));
+}
+
+#[tokio::test]
+async fn entities_are_found_by_typed_values_page_by_page() {
+    let fixture = Fixture::new("profiles_search").await;
+    // `u1` has had one update, `u2` two, and so on: incomes of 1.15, 2.15, …; nicknames of none.
+    let puts: Vec<(String, Slot)> = (1..=9u64).map(|n| (format!("u{n}"), fixture.slot(n))).collect();
+    let puts: Vec<(&str, Slot)> = puts.iter().map(|(key, slot)| (key.as_str(), slot.clone())).collect();
+    fixture.put(&puts).await;
+    fixture.store.ensure(&fixture.view).await.unwrap();
+    let (view, budget) = (&fixture.view, Duration::from_secs(10));
+    let all =
+        Search { view, conditions: &[], features: &[], after: None, limit: 100, since: None, from_run: None, budget };
+    let found = async |search: Search<'_>| {
+        let found = fixture.store.search(&search).await.unwrap();
+        found.into_iter().map(|(key, _)| key[1..].parse::<u64>().unwrap()).collect::<Vec<_>>()
+    };
+    let of = async |conditions: &[(&str, Test)]| {
+        let condition =
+            |(name, test): &(&str, Test)| Condition { feature: view.feature(name).unwrap(), test: test.clone() };
+        let conditions: Vec<Condition> = conditions.iter().map(condition).collect();
+        found(Search { conditions: &conditions, ..all.clone() }).await
+    };
+    let nothing: [u64; 0] = [];
+    assert_eq!(of(&[("income", Test::Is(json!("2.15")))]).await, [2]);
+    assert_eq!(of(&[("income", Test::Above(json!("7.15")))]).await, [8, 9]);
+    assert_eq!(of(&[("income", Test::From(json!("8.150")))]).await, [8, 9], "numbers, not texts");
+    let between = [("updates", Test::From(json!(3))), ("updates", Test::Below(json!(6)))];
+    assert_eq!(of(&between).await, [3, 4, 5]);
+    assert_eq!(of(&[("updates", Test::IsNot(json!(1)))]).await, [2, 3, 4, 5, 6, 7, 8, 9]);
+    assert_eq!(of(&[("updates", Test::OneOf(vec![json!(2), json!(9), json!(77)]))]).await, [2, 9]);
+    assert_eq!(of(&[("born", Test::UpTo(json!(86_400_000)))]).await.len(), 9);
+    assert_eq!(of(&[("born", Test::Below(json!(86_400_000)))]).await, nothing);
+    assert_eq!(of(&[("plans", Test::Exists), ("updates", Test::UpTo(json!(2)))]).await, [1, 2]);
+    for test in [Test::Exists, Test::IsNot(json!("x")), Test::Is(json!("{$ne: null}"))] {
+        assert_eq!(of(&[("nickname", test)]).await, nothing, "what is not there is not compared");
+    }
+
+    assert_eq!(found(Search { limit: 4, ..all.clone() }).await, [1, 2, 3, 4]);
+    assert_eq!(found(Search { limit: 4, after: Some("u4"), ..all.clone() }).await, [5, 6, 7, 8]);
+    assert_eq!(found(Search { limit: 4, after: Some("u8"), ..all.clone() }).await, [9]);
+    assert_eq!(found(Search { since: Some(1_700_000_000_008), ..all.clone() }).await, [8, 9]);
+
+    let rows = fixture.store.search(&Search { features: &[2, 4], limit: 1, ..all.clone() }).await.unwrap();
+    let profile = rows[0].1.clone().unwrap();
+    assert_eq!((profile.newest, profile.values), (Some(1_700_000_000_001), vec![Ok(Some(json!(1))), Ok(None)]));
 }

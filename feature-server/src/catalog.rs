@@ -51,6 +51,7 @@ fn view_entry(definitions: &Definitions, view: &View) -> Json {
         "from": view.from.iter().map(|index| definitions.events[*index].name.as_str()).collect::<Json>(),
         "store": store_name(view.store),
         "ttl": view.ttl.map(format_duration),
+        "cache": view.cache.map(format_duration),
         "description": view.description,
         "features": features.map(|(index, feature)| feature_entry(definitions, view, index, feature)).collect::<Json>(),
     })

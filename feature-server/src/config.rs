@@ -26,6 +26,10 @@ pub struct Config {
     #[command(flatten)]
     pub budgets: Budgets,
 
+    /// Values that are served again.
+    #[command(flatten)]
+    pub cache: CacheConfig,
+
     /// Views that ClickHouse computes at read.
     #[command(flatten)]
     pub on_demand: OnDemandConfig,
@@ -63,6 +67,10 @@ pub struct Limits {
     #[arg(long, env = "MILLRACE_SERVE_MAX_REQUESTS", default_value_t = 2_000)]
     pub max_requests: usize,
 
+    /// Searches for entities in hand at once: they may go through all documents of a view.
+    #[arg(long, env = "MILLRACE_SERVE_MAX_SEARCHES", default_value_t = 4)]
+    pub max_searches: usize,
+
     /// gRPC streams at once; each holds its keys in memory, some hundred bytes each.
     #[arg(long, env = "MILLRACE_SERVE_MAX_STREAMS", default_value_t = 4)]
     pub max_streams: usize,
@@ -99,6 +107,10 @@ pub struct Budgets {
     #[arg(long, env = "MILLRACE_SERVE_DEADLINE", default_value = "250ms", value_parser = parse_duration)]
     pub deadline: Duration,
 
+    /// A search for entities: people and jobs ask for it, not models.
+    #[arg(long = "search-budget", env = "MILLRACE_SERVE_SEARCH_BUDGET", default_value = "2s", value_parser = parse_duration)]
+    pub search: Duration,
+
     /// Connections to the feature state. Requests share them and their pipelines: the fewer, the more requests go out
     /// and come back in one call of the kernel; with two, a large answer does not hold up all others.
     #[arg(long, env = "MILLRACE_SERVE_REDIS_CONNECTIONS", default_value_t = 2)]
@@ -109,18 +121,27 @@ pub struct Budgets {
     pub mongodb_connections: u32,
 }
 
-/// How values that ClickHouse computes at read are kept.
+/// Values of MongoDB and ClickHouse that are served again without asking the store. Those of Redis never are.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Cache")]
+pub struct CacheConfig {
+    /// How long a value is served again where its view has no `cache` of its own; never longer than the view's `ttl`.
+    #[arg(long = "cache-ttl", env = "MILLRACE_SERVE_CACHE_TTL", default_value = "60s", value_parser = parse_duration)]
+    pub ttl: Duration,
+
+    /// How long at most it is served again that a key is not known: new entities shall be seen soon.
+    #[arg(long = "cache-absent-ttl", env = "MILLRACE_SERVE_CACHE_ABSENT_TTL", default_value = "5s", value_parser = parse_duration)]
+    pub absent_ttl: Duration,
+
+    /// Bytes of values that are kept, roughly.
+    #[arg(long = "cache-bytes", env = "MILLRACE_SERVE_CACHE_BYTES", default_value_t = 64 * 1024 * 1024)]
+    pub bytes: u64,
+}
+
+/// Values that ClickHouse computes at read.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "On demand")]
 pub struct OnDemandConfig {
-    /// How long a computed value is served again; never longer than the view's own `ttl`.
-    #[arg(long, env = "MILLRACE_SERVE_CACHE_TTL", default_value = "30s", value_parser = parse_duration)]
-    pub cache_ttl: Duration,
-
-    /// Bytes of computed values that are kept, roughly.
-    #[arg(long, env = "MILLRACE_SERVE_CACHE_BYTES", default_value_t = 64 * 1024 * 1024)]
-    pub cache_bytes: u64,
-
     /// Queries that run at once; a request that needs another one gets its features with status ERROR.
     #[arg(long, env = "MILLRACE_SERVE_MAX_QUERIES", default_value_t = 8)]
     pub max_queries: usize,

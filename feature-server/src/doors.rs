@@ -16,6 +16,8 @@ pub struct Doors {
     pub flat: Arc<Door>,
     /// `POST /v1/vectors/{entity}`.
     pub vectors: Arc<Door>,
+    /// `GET /v1/entities`.
+    pub entities: Arc<Door>,
     /// `/graphql` and `/query`.
     pub graphql: Arc<Door>,
     /// `feature_store.v1.FeatureStoreService/GetRealtimeFeatures`.
@@ -65,6 +67,7 @@ impl Doors {
             features_post: Door::new("features_post"),
             flat: Door::new("flat"),
             vectors: Door::new("vectors"),
+            entities: Door::new("entities"),
             graphql: Door::new("graphql"),
             grpc_realtime: Door::new("grpc_realtime"),
             grpc_get: Door::new("grpc_get"),

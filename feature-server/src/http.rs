@@ -3,6 +3,7 @@
 
 mod answer;
 mod body;
+mod entities;
 mod flat;
 mod json;
 mod read;
@@ -30,6 +31,7 @@ pub fn routes(shared: Arc<Shared>) -> Router {
         .route("/v1/features", post(read::many))
         .route("/api/v1/features/{entity}/{key}", get(flat::one))
         .route("/v1/vectors/{entity}", post(vectors::many))
+        .route("/v1/entities", get(entities::find))
         .route("/v1/catalog", get(catalog))
         .merge(crate::graphql::routes(shared.clone()))
         .method_not_allowed_fallback(|| async {

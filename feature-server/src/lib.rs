@@ -5,6 +5,7 @@ mod catalog;
 mod config;
 mod doors;
 mod error;
+mod filter;
 mod graphql;
 mod grpc;
 mod http;

@@ -3,31 +3,39 @@
 //! features only. What a value means is `core`'s.
 
 mod breaker;
+mod cache;
+mod cached;
 mod merge;
-mod on_demand;
 mod plan;
+mod profiles;
+mod search;
 mod shared;
 mod warehouse;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant as Clock};
+use std::time::Duration;
 
 use millrace_common::clock::now_ms;
 use millrace_common::stores::features::FeatureStore;
-use millrace_common::stores::profiles::{Profile, ProfileStore};
+use millrace_common::stores::profiles::ProfileStore;
 use millrace_core::assemble::{FeatureValue, Status};
 use millrace_core::definitions::{Store, View};
 use millrace_core::key::KeyText;
 use parking_lot::RwLock;
+use tokio::sync::Semaphore;
 
-use crate::config::{Budgets, OnDemandConfig};
-use breaker::Breaker;
-use merge::{Finished, Instant, failed, from_batch_document, from_batch_slot, from_finished, from_slots};
-use on_demand::{Computed, OnDemand};
-use shared::{HashReads, Share};
+use crate::catalog::store_name;
+use crate::config::{Budgets, CacheConfig, OnDemandConfig};
+use breaker::{Breaker, Budget};
+use cache::InstanceCache;
+use cached::{Ask, Cached, Found, Source};
+use merge::{Finished, Instant, failed, from_batch_slot, from_finished, from_slots};
+use profiles::Profiles;
+use shared::{HashReads, Share, ViewRead};
 
 pub use plan::{Plan, ViewPlan};
+pub use search::{Page, Search};
 pub use warehouse::Warehouse;
 
 /// What a door asks for.
@@ -63,19 +71,30 @@ pub struct Answer {
 /// The stores, behind one door.
 pub struct Repository {
     features: RwLock<Option<Arc<FeatureStore>>>,
-    profiles: ProfileStore,
-    on_demand: OnDemand<Warehouse>,
+    profiles: Cached<Profiles>,
+    on_demand: Cached<Warehouse>,
+    cache: Arc<InstanceCache>,
     budgets: Budgets,
     redis_breaker: Breaker,
-    mongodb_breaker: Breaker,
-    /// The last completed run of each batch view, by `view@version`.
-    completed_runs: RwLock<HashMap<String, u32>>,
+    completed_runs: RwLock<Arc<CompletedRuns>>,
 }
 
 /// What one store knows: for each of its views in the plan, for each key, the wanted values.
 type Part = Vec<Vec<Vec<FeatureValue>>>;
 /// The same for each request, and why it is not all that was asked for.
 type Parts = Vec<(Part, Option<String>)>;
+
+/// The last completed run of each batch view, by `view@version`.
+#[derive(Default)]
+struct CompletedRuns(HashMap<String, u32>);
+
+impl CompletedRuns {
+    /// The run from which on the values of a batch view count; none of a view that is no such.
+    fn of(&self, view: &View) -> Option<u32> {
+        view.batch.as_ref()?;
+        Some(self.0.get(&view.id()).copied().unwrap_or(0))
+    }
+}
 
 impl Request {
     fn at(&self, now: i64) -> Instant {
@@ -100,27 +119,35 @@ impl EntityRow {
 
 impl Repository {
     /// Over stores that may be away now. The feature state is given when it was reached first.
-    pub fn new(profiles: ProfileStore, warehouse: Warehouse, budgets: Budgets, on_demand: OnDemandConfig) -> Self {
+    pub fn new(
+        profiles: ProfileStore,
+        warehouse: Warehouse,
+        budgets: Budgets,
+        cache: CacheConfig,
+        on_demand: &OnDemandConfig,
+    ) -> Self {
+        let cache = Arc::new(InstanceCache::new(cache));
+        let profiles = Profiles::new(profiles, budgets.mongodb);
         Self {
             features: RwLock::new(None),
-            profiles,
-            on_demand: OnDemand::new(warehouse, on_demand),
+            // Requests in hand bound these.
+            profiles: Cached::new(profiles, cache.clone(), Semaphore::MAX_PERMITS),
+            on_demand: Cached::new(warehouse, cache.clone(), on_demand.max_queries),
+            cache,
             budgets,
             redis_breaker: Breaker::new(),
-            mongodb_breaker: Breaker::new(),
             completed_runs: RwLock::default(),
         }
     }
 
     /// From now on, what older runs of these batch views wrote does not count.
     pub fn set_completed_runs(&self, runs: HashMap<String, u32>) {
-        *self.completed_runs.write() = runs;
+        *self.completed_runs.write() = Arc::new(CompletedRuns(runs));
     }
 
-    /// The run from which on the values of a batch view count; none of a view that is no such.
-    fn completed_run(&self, view: &View) -> Option<u32> {
-        view.batch.as_ref()?;
-        Some(self.completed_runs.read().get(&view.id()).copied().unwrap_or(0))
+    /// The last completed runs. Taken before anything is read: what a run wrote that completes later may not be seen.
+    fn completed_runs(&self) -> Arc<CompletedRuns> {
+        self.completed_runs.read().clone()
     }
 
     /// Begins to use the feature state.
@@ -130,12 +157,12 @@ impl Repository {
 
     /// Whether the profiles answer.
     pub async fn ping_profiles(&self) -> Result<(), String> {
-        self.profiles.ping().await.map_err(|error| error.to_string())
+        self.profiles.source().ping().await.map_err(|error| error.to_string())
     }
 
     /// Whether ClickHouse answers.
     pub async fn ping_clickhouse(&self) -> Result<(), String> {
-        self.on_demand.compute().ping().await.map_err(|error| error.to_string())
+        self.on_demand.source().ping().await.map_err(|error| error.to_string())
     }
 
     /// Reads everything that the request asks for. Always answers, and within the deadline.
@@ -148,23 +175,16 @@ impl Repository {
     pub async fn read_all(&self, requests: &[Request]) -> Vec<Answer> {
         let now = now_ms();
         let deadline = requests.iter().filter_map(|request| request.deadline).min();
-        let budget = |store| self.budget(store, deadline);
+        let budget = |store: Duration| Budget::of(store.min(self.budgets.deadline), deadline);
         let (redis, mongodb, clickhouse) = tokio::join!(
             self.read_redis(requests, now, budget(self.budgets.redis)),
-            self.read_mongodb(requests, now, budget(self.budgets.mongodb)),
-            self.read_clickhouse(requests, now, budget(self.budgets.clickhouse)),
+            self.read_cached(&self.profiles, Store::MongoDb, requests, now, budget(self.budgets.mongodb).time),
+            self.read_cached(&self.on_demand, Store::ClickHouse, requests, now, budget(self.budgets.clickhouse).time),
         );
         let parts = requests.iter().zip(redis).zip(mongodb).zip(clickhouse);
         parts
             .map(|(((request, redis), mongodb), clickhouse)| answer(request, now, [redis, mongodb, clickhouse]))
             .collect()
-    }
-
-    /// A store's own time, or what is left of the reader's if that is less.
-    fn budget(&self, store: Duration, deadline: Option<Duration>) -> Budget {
-        let own = store.min(self.budgets.deadline);
-        let time = deadline.map_or(own, |deadline| own.min(deadline));
-        Budget { time, cut: time < own }
     }
 
     /// One round trip, whatever the number of requests, keys and views.
@@ -173,19 +193,23 @@ impl Repository {
         if reads.is_empty() {
             return nothing(requests);
         }
+        let runs = self.completed_runs();
         let store = self.features.read().clone();
         let reading = async {
             let Some(store) = store else { return Err("the feature state has not been reached yet".to_owned()) };
             store.read(reads.reads()).await.map_err(|error| error.to_string())
         };
-        let found = match ask(&self.redis_breaker, "redis", budget, reading).await {
-            Err(reason) => return all_failed(requests, |plan| &plan.redis, &reason),
+        let found = match self.redis_breaker.ask(budget, reading).await {
+            Err(reason) => {
+                count_error(Store::Redis);
+                return all_failed(requests, |plan| &plan.redis, &format!("redis: {reason}"));
+            }
             Ok(found) => found,
         };
         let of_request = |(number, request): (usize, &Request)| {
             let of_view = |(place, part): (usize, &ViewPlan)| {
                 let view = request.plan.view(part);
-                let completed = self.completed_run(view);
+                let completed = runs.of(view);
                 let one = |key| {
                     let (hash, fields) = reads.slots(number, key, (place, part));
                     let stored = found.get(hash).and_then(|stored| stored.get(fields)).unwrap_or_default();
@@ -201,140 +225,106 @@ impl Repository {
         requests.iter().enumerate().map(of_request).collect()
     }
 
-    async fn read_mongodb(&self, requests: &[Request], now: i64, budget: Budget) -> Parts {
-        let (reads, shares) = shared::views(requests, |request| &request.plan.mongodb, |_| None);
+    /// One query for each view of a store that finishes values itself, for what is not in the cache.
+    async fn read_cached<S: Source>(
+        &self,
+        through: &Cached<S>,
+        store: Store,
+        requests: &[Request],
+        now: i64,
+        budget: Duration,
+    ) -> Parts {
+        // What is computed is computed for an instant; what is stored is the same for all.
+        let instant = |request: &Request| request.as_of.filter(|_| store == Store::ClickHouse);
+        let (reads, shares) = shared::views(requests, |request| request.plan.views(store), instant);
         if reads.is_empty() {
             return nothing(requests);
         }
-        let reading = async {
-            let views = reads.iter().map(|read| async move {
-                let texts: Vec<&str> = read.keys.iter().map(KeyText::as_str).collect();
-                self.profiles.read(read.request.plan.view(read.part), &read.features, &texts).await
-            });
-            futures::future::try_join_all(views).await.map_err(|error| error.to_string())
-        };
-        let mut found = match ask(&self.mongodb_breaker, "mongodb", budget, reading).await {
-            Err(reason) => return all_failed(requests, |plan| &plan.mongodb, &reason),
-            Ok(found) => found,
-        };
-        let mut of_request = |(request, shares): (&Request, Vec<Share>)| {
-            let of_view = |(part, (read, start)): (&ViewPlan, Share)| {
-                let view = request.plan.view(part);
-                let (completed, wanted, at) = (self.completed_run(view), part.wanted.features(), request.at(now));
-                let finished = |newest, values| Finished { newest, values }.only(&reads[read].features, wanted);
-                let one = |profile: &mut Option<Profile>| match (profile.take(), completed) {
-                    (Some(Profile { newest, run: Some(run), values }), Some(completed)) => {
-                        from_batch_document(view, wanted, finished(newest, values), run, completed, at)
-                    }
-                    (profile, _) => {
-                        from_finished(view, wanted, profile.map(|found| finished(found.newest, found.values)), at)
-                    }
-                };
-                found[read][start..][..request.keys.len()].iter_mut().map(one).collect()
-            };
-            (request.plan.mongodb.iter().zip(shares).map(of_view).collect(), None)
-        };
-        requests.iter().zip(shares).map(&mut of_request).collect()
-    }
-
-    async fn read_clickhouse(&self, requests: &[Request], now: i64, budget: Budget) -> Parts {
-        let (reads, shares) = shared::views(requests, |request| &request.plan.clickhouse, |request| request.as_of);
-        if reads.is_empty() {
-            return nothing(requests);
-        }
-        let found = reads.iter().map(|read| {
-            let at = read.request.at(now);
-            self.on_demand.get(&read.request.plan.definitions, read.part.view, &read.keys, at, budget.time)
+        let runs = self.completed_runs();
+        let found = reads.iter().map(async |read| {
+            let ask = self.ask(read, runs.of(read.request.plan.view(read.part)), now);
+            through.get(&ask, &read.keys, budget).await
         });
         let found = futures::future::join_all(found).await;
         let of_request = |(request, shares): (&Request, Vec<Share>)| {
             let mut away = None;
             let of_view = |(part, (read, start)): (&ViewPlan, Share)| {
-                let one =
-                    |computed: &Computed| from_computed(&request.plan, part, computed, request.at(now), &mut away);
-                found[read][start..][..request.keys.len()].iter().map(one).collect()
+                let view = request.plan.view(part);
+                let view = Viewed {
+                    view,
+                    features: &reads[read].features,
+                    wanted: part.wanted.features(),
+                    completed: runs.of(view),
+                    at: request.at(now),
+                };
+                found[read][start..][..request.keys.len()].iter().map(|found| view.values(found, &mut away)).collect()
             };
-            let part = request.plan.clickhouse.iter().zip(shares).map(of_view).collect();
+            let part = request.plan.views(store).iter().zip(shares).map(of_view).collect();
             (part, away)
         };
         let parts: Parts = requests.iter().zip(shares).map(of_request).collect();
         if parts.iter().any(|(_, away)| away.is_some()) {
-            metrics::counter!("millrace_read_store_errors_total", "store" => "clickhouse").increment(1);
+            count_error(store);
         }
         parts
     }
+
+    fn ask(&self, read: &ViewRead<'_>, run: Option<u32>, now: i64) -> Ask {
+        let view = read.request.plan.view(read.part);
+        let (edition, anew) = match view.store {
+            Store::ClickHouse => (read.as_of, false),
+            // Who names an instant compares what is stored now with something else.
+            _ => (run.map(i64::from), read.at_instant || self.cache.ttl(view).is_zero()),
+        };
+        Ask {
+            definitions: read.request.plan.definitions.clone(),
+            view: read.part.view,
+            features: read.features.as_slice().into(),
+            at: read.request.at(now),
+            edition,
+            anew,
+        }
+    }
 }
 
-/// The values of one key of an on-demand view.
-fn from_computed(
-    plan: &Plan,
-    part: &ViewPlan,
-    computed: &Computed,
+/// What was read of a view, and what a request wants of it.
+struct Viewed<'a> {
+    view: &'a View,
+    features: &'a [usize],
+    wanted: &'a [usize],
+    completed: Option<u32>,
     at: Instant,
-    away: &mut Option<String>,
-) -> Vec<FeatureValue> {
-    let view = plan.view(part);
-    // A query answers all features of its view; the wanted ones are taken out.
-    let wanted = |finished: &Finished| Finished {
-        newest: finished.newest,
-        values: part
-            .wanted
-            .features()
-            .iter()
-            .map(|index| finished.values.get(*index).cloned().unwrap_or_else(|| Err("the query left this out".into())))
-            .collect(),
-    };
-    match computed {
-        Computed::Fresh(finished) => from_finished(view, part.wanted.features(), finished.as_deref().map(wanted), at),
-        Computed::Failed(reason) => {
+}
+
+impl Viewed<'_> {
+    /// The values of one key, and why they are not those that were asked for.
+    fn values(&self, found: &Found, away: &mut Option<String>) -> Vec<FeatureValue> {
+        let Self { view, wanted, completed, at, .. } = *self;
+        let known = |finished: &Finished| finished.only(self.features, wanted);
+        let mut missed = |reason: &str| {
+            let reason = format!("{}: {reason}", store_name(view.store));
             away.get_or_insert_with(|| reason.clone());
-            failed(view, part.wanted.features(), None, &format!("clickhouse: {reason}"))
-        }
-        Computed::LastKnown(finished, reason) => {
-            away.get_or_insert_with(|| reason.clone());
-            let mut values = from_finished(view, part.wanted.features(), Some(wanted(finished)), at);
-            for value in &mut values {
-                value.status = Status::Error;
-                value.reason = Some(format!("clickhouse: {reason}; this is the last known value"));
+            reason
+        };
+        match found {
+            Found::Current(finished) => from_finished(view, wanted, finished.as_deref().map(known), completed, at),
+            Found::Failed(reason) => failed(view, wanted, None, &missed(reason)),
+            Found::LastKnown(finished, reason) => {
+                let reason = missed(reason);
+                let mut values = from_finished(view, wanted, Some(known(finished)), completed, at);
+                for value in &mut values {
+                    value.status = Status::Error;
+                    value.reason = Some(format!("{reason}; this is the last known value"));
+                }
+                values
             }
-            values
         }
     }
 }
 
-/// How long a store may take.
-#[derive(Clone, Copy)]
-struct Budget {
-    time: Duration,
-    /// Whether that is less than the store should need: then it is not the store's fault to be late.
-    cut: bool,
-}
-
-/// Asks a store within its budget, unless it is known to be away.
-async fn ask<T>(
-    breaker: &Breaker,
-    store: &'static str,
-    budget: Budget,
-    reading: impl Future<Output = Result<T, String>>,
-) -> Result<T, String> {
-    breaker.admit(Clock::now()).map_err(|reason| format!("{store} is away: {reason}"))?;
-    let late = || format!("no answer within {:?}", budget.time);
-    let answer = match tokio::time::timeout(budget.time, reading).await {
-        Err(_) if budget.cut => return Err(format!("{store}: {}", late())),
-        answer => answer.unwrap_or_else(|_| Err(late())),
-    };
-    match answer {
-        Ok(found) => {
-            breaker.succeeded();
-            Ok(found)
-        }
-        Err(reason) => {
-            breaker.failed(&reason);
-            metrics::counter!("millrace_read_store_errors_total", "store" => store).increment(1);
-            tracing::debug!(store, reason, "store did not answer");
-            Err(format!("{store}: {reason}"))
-        }
-    }
+/// A store did not answer as asked.
+fn count_error(store: Store) {
+    metrics::counter!("millrace_read_store_errors_total", "store" => store_name(store)).increment(1);
 }
 
 /// No request wants anything of the store.

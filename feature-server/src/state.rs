@@ -41,6 +41,8 @@ pub struct Shared {
     pub limits: Limits,
     /// Requests in hand.
     pub permits: Semaphore,
+    /// Searches in hand.
+    pub searches: Semaphore,
     /// What is counted.
     pub doors: Doors,
     budgets: Budgets,
@@ -72,9 +74,10 @@ impl Shared {
         let profiles = ProfileStore::connect(&stores.mongodb_url, &stores.namespace, pool, budgets.mongodb).await?;
         let warehouse = Warehouse::new(&stores.clickhouse_url, &stores.namespace, config.on_demand.query_timeout)?;
         Ok(Self {
-            repository: Repository::new(profiles, warehouse, budgets.clone(), config.on_demand.clone()),
+            repository: Repository::new(profiles, warehouse, budgets.clone(), config.cache.clone(), &config.on_demand),
             limits: config.limits.clone(),
             permits: Semaphore::new(config.limits.max_requests),
+            searches: Semaphore::new(config.limits.max_searches),
             doors: Doors::new(),
             budgets,
             serving: RwLock::new(None),
@@ -85,6 +88,11 @@ impl Shared {
     /// When an answer must be there.
     pub fn deadline(&self) -> Duration {
         self.budgets.deadline
+    }
+
+    /// How long a search may take.
+    pub fn search_budget(&self) -> Duration {
+        self.budgets.search
     }
 
     /// What is served now, or why nothing is.

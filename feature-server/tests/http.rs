@@ -156,13 +156,55 @@ async fn vectors_have_null_for_what_nothing_knows() {
 }
 
 #[tokio::test]
+async fn versions_of_a_service_stand_side_by_side_in_declared_order() {
+    let world = World::new("versions").await;
+    world.purchases("7", &[115]).await;
+    world.survey("7", "50-75K").await;
+    let server = world.ready_server().await;
+    for (version, expected) in [
+        ("basket", r#"{"features":[{"total_1h":"1.15"},null]}"#),
+        ("basket@1", r#"{"features":[{"total_1h":"1.15"},null]}"#),
+        ("basket@2", r#"{"features":[{"total_1h":"1.15","largest_1m":"1.15","income":"50-75K"},null]}"#),
+        ("basket@3", r#"{"features":[{"income":"50-75K","total_1h":"1.15"},null]}"#),
+    ] {
+        let body = json!({ "entity_ids": [7, 8], "feature_version": version });
+        let response = server.http.post(format!("{}/v1/vectors/household", server.base)).json(&body).send().await;
+        assert_eq!(response.unwrap().text().await.unwrap(), expected);
+    }
+}
+
+#[tokio::test]
+async fn each_value_of_a_vector_can_carry_what_is_true_of_it() {
+    let world = World::new("described").await;
+    let before = now_ms();
+    world.purchases("7", &[115]).await;
+    let server = world.ready_server().await;
+    let body = json!({ "entity_ids": [7, 8], "feature_version": "basket@2", "metadata": true });
+    let (status, body) = server.post("/v1/vectors/household", &body).await;
+    assert_eq!((status, &body["features"][1]), (200, &Json::Null), "{body}");
+    let row = &body["features"][0];
+    assert_eq!(row.as_object().unwrap().len(), 3);
+    let total = &row["total_1h"];
+    let time = chrono::DateTime::parse_from_rfc3339(total["timestamp"].as_str().unwrap()).unwrap();
+    assert!((before..=now_ms()).contains(&time.timestamp_millis()), "{total}");
+    let expected = json!({
+        "value": "1.15", "timestamp": total["timestamp"], "version": 1, "source": "redis", "status": "PRESENT",
+    });
+    assert_eq!(total, &expected);
+    let expected = json!({
+        "value": "unknown", "timestamp": null, "version": 1, "source": "mongodb", "status": "NOT_FOUND",
+    });
+    assert_eq!(row["income"], expected);
+}
+
+#[tokio::test]
 async fn what_is_wrong_with_a_request_is_said_precisely() {
     let world = World::new("errors").await;
     let server = world.ready_server().await;
     for (path, status, field, part) in [
         ("/v1/features/house/7", 404, "entity", "there is household, product"),
         ("/v1/features/household/7.5", 400, "key", "household_id"),
-        ("/v1/features/household/7?service=basket@9", 400, "service", "basket@1, basket@2"),
+        ("/v1/features/household/7?service=basket@9", 400, "service", "basket@1, basket@2, basket@3"),
         ("/v1/features/household/7?features=spend:x", 400, "features", "total_1h, total_lifetime, largest_1m"),
         ("/v1/features/household/7?features=popularity:lines", 400, "features", "describes product, not household"),
         ("/v1/features/household/7?service=basket&features=spend:total_1h", 400, "service", "not both"),

@@ -4,17 +4,15 @@
 
 mod support;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use millrace_common::clock::now_ms;
 use millrace_core::definitions::Store;
 use millrace_core::partition::partition_of;
 use millrace_devstack::{Stack, StackOptions};
 use serde_json::{Value as Json, json};
+use support::tap::{Tap, bare};
 use support::{PARTITIONS, Server, World};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
 const VIEWS: usize = 25;
 const FEATURES: usize = 10;
@@ -73,41 +71,8 @@ impl Redis {
     }
 }
 
-/// Passes everything on to `to` and counts a pattern in what clients send.
-async fn wire_tap(to: String, pattern: &'static [u8]) -> (String, Arc<AtomicUsize>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    let seen = Arc::new(AtomicUsize::new(0));
-    let counted = seen.clone();
-    tokio::spawn(async move {
-        while let Ok((client, _)) = listener.accept().await {
-            let server = TcpStream::connect(&to).await.unwrap();
-            let (mut from_client, mut to_client) = client.into_split();
-            let (mut from_server, mut to_server) = server.into_split();
-            tokio::spawn(async move { tokio::io::copy(&mut from_server, &mut to_client).await });
-            let counted = counted.clone();
-            tokio::spawn(async move {
-                let mut held: Vec<u8> = Vec::new();
-                let mut buffer = vec![0; 64 * 1024];
-                while let Ok(read @ 1..) = from_client.read(&mut buffer).await {
-                    held.extend_from_slice(&buffer[..read]);
-                    counted.fetch_add(
-                        held.windows(pattern.len()).filter(|part| *part == pattern).count(),
-                        Ordering::SeqCst,
-                    );
-                    held.drain(..held.len() - held.len().min(pattern.len() - 1));
-                    if to_server.write_all(&buffer[..read]).await.is_err() {
-                        return;
-                    }
-                }
-            });
-        }
-    });
-    (address, seen)
-}
-
 /// A server that reads its features from a Redis of its own, and what it will serve of users 7 and 8.
-async fn served(dir: &std::path::Path) -> (World, Server, Redis, [Arc<AtomicUsize>; 2]) {
+async fn served(dir: &std::path::Path) -> (World, Server, Redis, [Tap; 2]) {
     let mut world = World::with("round_trips", &yaml()).await;
     world.apply().await;
     world.warehouse(&[], 0).await;
@@ -129,15 +94,11 @@ async fn served(dir: &std::path::Path) -> (World, Server, Redis, [Arc<AtomicUsiz
         }
     }
     let features = std::mem::replace(&mut world.urls.redis, log);
-    let bare = |url: &str| url.split("//").nth(1).unwrap().trim_end_matches('/').to_owned();
-    let (mongodb, finds) = wire_tap(bare(&world.urls.mongodb), b"\x02find\0").await;
-    let (clickhouse, queries) = wire_tap(bare(&world.urls.clickhouse), b"POST /").await;
-    world.urls.mongodb = format!("mongodb://{mongodb}/?directConnection=true");
-    world.urls.clickhouse = format!("http://{clickhouse}");
+    let taps = world.tapped().await;
     let server = world.serve(&["--redis-features-url", &features]).await;
     server.until_ready().await;
     let connection = TcpStream::connect(bare(&features)).await.unwrap();
-    (world, server, Redis { _stack: stack, connection }, [finds, queries])
+    (world, server, Redis { _stack: stack, connection }, taps)
 }
 
 const GET: &str = "query($names: [String!]!) { getFeatures(entityIds: [7, 8], featureNames: $names) { features } }";
@@ -204,8 +165,8 @@ async fn one_request_is_one_round_trip_to_redis_whichever_door() {
 #[tokio::test]
 async fn a_view_is_asked_for_once_in_each_of_the_other_stores() {
     let dir = tempfile::tempdir().unwrap();
-    let (_world, server, _redis, [finds, queries]) = served(dir.path()).await;
-    let (finds_before, queries_before) = (finds.load(Ordering::SeqCst), queries.load(Ordering::SeqCst));
+    let (_world, server, _redis, [mongodb, clickhouse]) = served(dir.path()).await;
+    let (finds, queries) = (mongodb.finds(), clickhouse.queries());
     let query = r#"{
         a: getFeatures(entityIds: [7], featureNames: ["m0:g0", "c0:g0"]) { features }
         b: getFeatures(entityIds: [8, 7], featureNames: ["c0:g1", "m0:g1", "v0:f0"]) { features }
@@ -218,6 +179,6 @@ async fn a_view_is_asked_for_once_in_each_of_the_other_stores() {
     assert_eq!(data["b"][1]["features"], json!({ "c0:g1": null, "m0:g1": 1, "v0:f0": 1 }));
     assert_eq!(data["c"][0]["features"], json!({ "m1:g1": 1, "m0:g0": 1, "c1:g1": null }));
     assert_eq!(data["d"], json!([{ "status": "PRESENT" }, { "status": "NOT_FOUND" }]));
-    assert_eq!(finds.load(Ordering::SeqCst) - finds_before, 2, "one find for each collection");
-    assert_eq!(queries.load(Ordering::SeqCst) - queries_before, 2, "one query for each view");
+    assert_eq!(mongodb.finds() - finds, 2, "one find for each collection");
+    assert_eq!(clickhouse.queries() - queries, 2, "one query for each view");
 }

@@ -208,6 +208,7 @@ async fn materialize(
         stop: stop.clone(),
         again: AtomicBool::new(false),
     });
+    writer.ensure().await.map_err(|_| Ended::Told)?;
     let query = batch_rows(&job.definitions, view, &batch.query, columns, run.as_of);
     let mut writes = JoinSet::new();
     loop {

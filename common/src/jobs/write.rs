@@ -64,6 +64,19 @@ impl Writer {
         &self.definitions.views[self.view]
     }
 
+    /// Gives a collection its indexes before its first document.
+    pub(super) async fn ensure(&self) -> Result<(), Unwritten> {
+        let mut pauses = Pauses::new();
+        while self.view().store == Store::MongoDb {
+            match self.profiles.ensure(self.view()).await {
+                Ok(()) => break,
+                Err(error) => self.pause(&mut pauses, format!("mongodb: {error}")).await?,
+            }
+        }
+        self.progress.goes_on();
+        Ok(())
+    }
+
     /// Writes one chunk of lines.
     pub(super) async fn write(&self, lines: &Bytes) -> Result<(), Unwritten> {
         let (rows, read) = self.read(lines);

@@ -1,9 +1,10 @@
 //! Profiles in MongoDB: one collection per view, one readable document per key, put monotonically. `document` knows
-//! the shape of a document, `put` how one is written, `migrate` the indexes. What a state means is `core`'s.
+//! the shape of a document, `put` how one is written, `search` how they are found, `migrate` the indexes. What a state means is `core`'s.
 
 mod document;
 mod migrate;
 mod put;
+mod search;
 
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -20,6 +21,7 @@ use tokio::sync::OnceCell;
 pub use document::Profile;
 pub use migrate::migrate;
 pub use put::{ProfilePut, ProfileWritten};
+pub use search::{Condition, Search, Test};
 
 /// Connections that may be opened at the same time; the driver's 2 makes a burst wait.
 const MAX_CONNECTING: u32 = 8;

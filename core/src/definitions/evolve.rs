@@ -78,8 +78,8 @@ impl Definitions {
         }
     }
 
-    /// Everything about a view that its stored state depends on, by name. Descriptions, defaults, `ttl` and schedule
-    /// may change freely.
+    /// Everything about a view that its stored state depends on, by name. Descriptions, defaults, `ttl`, `cache`,
+    /// `index` and schedule may change freely.
     fn meaning(&self, view: &View) -> String {
         let mut text = format!("{} {:?} from", self.entities[view.entity].name, view.store);
         for event in &view.from {

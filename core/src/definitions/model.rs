@@ -93,6 +93,9 @@ pub struct View {
     pub store: Store,
     /// Age of the newest event, or of a batch view's run, in ms, after which values answer `OUTSIDE_MAX_AGE`.
     pub ttl: Option<i64>,
+    /// How long a reader may serve a value again without asking the store, in ms, 0 for never; none: as the reader is
+    /// configured.
+    pub cache: Option<i64>,
     /// Which slots can exist.
     pub slots: Slots,
     /// What its features read of an event, each once, with the type it is read as.
@@ -140,6 +143,8 @@ pub struct Feature {
     pub window: usize,
     /// What a reader gets where there is no value.
     pub default: Option<serde_json::Value>,
+    /// Whether entities are found by it quickly.
+    pub index: bool,
     /// For people.
     pub description: String,
 }

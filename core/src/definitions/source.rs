@@ -97,6 +97,7 @@ pub(super) struct ViewSource {
     pub schedule: Option<Spanned<ScheduleSource>>,
     pub store: Option<String>,
     pub ttl: Option<String>,
+    pub cache: Option<String>,
     pub lateness: Option<String>,
     #[serde(default)]
     pub description: String,
@@ -123,6 +124,8 @@ pub(super) struct FeatureSource {
     pub window: Option<WindowSource>,
     pub windows: Option<Vec<WindowSource>>,
     pub default: Option<serde_json::Value>,
+    #[serde(default)]
+    pub index: bool,
     #[serde(default)]
     pub description: String,
 }

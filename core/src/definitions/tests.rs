@@ -77,6 +77,39 @@ fn names_that_the_warehouse_has_taken_are_refused() {
     assert!(message.contains("key field `stream_ms` is a reserved name"), "{message}");
 }
 
+#[test]
+fn values_are_served_again_as_long_as_their_view_says_but_never_those_in_redis() {
+    let cache = |fields: &str| {
+        let yaml =
+            "entities: { user: { key: user_id, type: int64 } }\nevents: { click: { partition_by: user } }\nviews:\n";
+        let view =
+            format!("  - {{ name: v, entity: user, {fields}, from: [click], features: [{{ name: n, agg: count }}] }}");
+        compile(&format!("{yaml}{view}")).map(|definitions| definitions.views[0].cache)
+    };
+    assert_eq!(cache("store: mongodb"), Ok(None));
+    for (store, text, expected) in [("mongodb", "90s", 90_000), ("clickhouse", "5m", 300_000), ("mongodb", "0s", 0)] {
+        assert_eq!(cache(&format!("store: {store}, cache: {text}")), Ok(Some(expected)));
+    }
+    assert!(cache("cache: 60s").unwrap_err().contains("line 4: `cache` belongs to mongodb and clickhouse views"));
+    assert!(cache("store: mongodb, cache: never").unwrap_err().contains("line 4: cache `never` is no duration"));
+}
+
+#[test]
+fn entities_are_found_by_plain_values_in_mongodb() {
+    let yaml = |store: &str, feature: &str| {
+        compile(&format!(
+            "entities: {{ user: {{ key: user_id, type: int64 }} }}\nevents: {{ click: {{ partition_by: user }} }}\nviews:\n  \
+             - {{ name: v, entity: user, store: {store}, from: [click], features: [{{ name: n, {feature} }}] }}"
+        ))
+        .map(|definitions| definitions.views[0].features[0].index)
+    };
+    assert_eq!(yaml("mongodb", "agg: count, index: true"), Ok(true));
+    assert_eq!(yaml("mongodb", "agg: count"), Ok(false));
+    assert!(yaml("redis", "agg: count, index: true").unwrap_err().contains("line 4: `index` belongs to mongodb views"));
+    let list = "agg: last_n, n: 2, value: user_id, index: true";
+    assert!(yaml("mongodb", list).unwrap_err().contains("no entity is found by a list<int64>"));
+}
+
 const BATCH: &str = r#"
 entities:
   household: { key: household_id, type: int64 }

@@ -58,6 +58,8 @@ pub struct View {
     store: Store,
     /// Age of the newest event after which values answer `OUTSIDE_MAX_AGE`, such as `1h`.
     ttl: Option<String>,
+    /// How long a value may be served again without asking the store, such as `60s`; null: as the server is configured.
+    cache: Option<String>,
     /// For people.
     description: String,
     /// Its features, in declared order.
@@ -162,6 +164,7 @@ impl View {
             from: view.from.iter().map(|index| definitions.events[*index].name.clone()).collect(),
             store: view.store.into(),
             ttl: view.ttl.map(format_duration),
+            cache: view.cache.map(format_duration),
             description: view.description.clone(),
             features: (0..view.features.len()).map(|index| Feature::new(definitions, view, index)).collect(),
         }

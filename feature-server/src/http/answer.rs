@@ -55,10 +55,7 @@ impl Results<'_> {
         let view = &self.plan.definitions.views[view];
         json.object(|json| {
             json.name("status").plain(value.status.as_str());
-            match value.event_time {
-                Some(ms) => json.name("event_time").instant(ms),
-                None => json.name("event_time").value(&())?,
-            }
+            json.name("event_time").maybe_instant(value.event_time)?;
             json.name("source").plain(store_name(view.store));
             json.name("view").plain(&view.name);
             json.name("version").value(&view.version)?;

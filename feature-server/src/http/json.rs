@@ -64,6 +64,15 @@ impl JsonWriter {
         self.instant = Some((ms, text));
     }
 
+    /// An instant, or null.
+    pub(super) fn maybe_instant(&mut self, ms: Option<i64>) -> Written {
+        match ms {
+            Some(ms) => self.instant(ms),
+            None => self.value(&())?,
+        }
+        Ok(())
+    }
+
     /// A key as readers know it: an integer as a number, a text as itself, a composite as its canonical text.
     pub(super) fn key(&mut self, entity: &Entity, key: &KeyText) -> Written {
         match entity.key.as_slice() {

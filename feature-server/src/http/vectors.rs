@@ -11,11 +11,12 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 
 use super::answer::values;
-use super::json::JsonWriter;
+use super::json::{JsonWriter, Written};
 use super::{body, ended, written};
 use crate::ask::{self, Selection};
+use crate::catalog::store_name;
 use crate::error::RequestError;
-use crate::repository::{Answer, Plan, Request};
+use crate::repository::{Answer, EntityRow, Plan, Request};
 use crate::state::Shared;
 
 #[derive(Deserialize)]
@@ -24,6 +25,8 @@ struct VectorsBody {
     entity_ids: Json,
     #[serde(default)]
     feature_version: Json,
+    #[serde(default)]
+    metadata: bool,
 }
 
 pub(super) async fn many(State(shared): State<Arc<Shared>>, uri: Uri, body: Body) -> Response {
@@ -49,11 +52,11 @@ async fn read_many(shared: &Shared, uri: &Uri, body: Body) -> Result<Response, R
     let answer = shared.read(&shared.doors.vectors, &request).await?;
     match answer.away.first() {
         Some((_, reason)) => Err(RequestError::Unavailable(reason.clone())),
-        None => written(vectors(&request.plan, &answer)),
+        None => written(vectors(&request.plan, &answer, body.metadata)),
     }
 }
 
-fn vectors(plan: &Plan, answer: &Answer) -> Result<Vec<u8>, serde_json::Error> {
+fn vectors(plan: &Plan, answer: &Answer, metadata: bool) -> Result<Vec<u8>, serde_json::Error> {
     let mut json = JsonWriter::default();
     json.object(|json| {
         json.name("features").list(|json| {
@@ -61,9 +64,33 @@ fn vectors(plan: &Plan, answer: &Answer) -> Result<Vec<u8>, serde_json::Error> {
                 if row.is_unknown() {
                     return json.value(&());
                 }
-                json.object(|json| values(json, &plan.flat_names, row))
+                json.object(
+                    |json| if metadata { described(json, plan, row) } else { values(json, &plan.flat_names, row) },
+                )
             })
         })
     })?;
     Ok(json.finish())
+}
+
+/// Each value with what is true of it and where it comes from.
+fn described(json: &mut JsonWriter, plan: &Plan, row: &EntityRow) -> Written {
+    let features = plan.flat_names.iter().zip(&plan.features);
+    features.zip(&row.values).try_for_each(|((name, (view, _)), value)| {
+        let view = &plan.definitions.views[*view];
+        json.name(name).object(|json| {
+            json.name("value").value(&value.value)?;
+            json.name("timestamp").maybe_instant(value.event_time)?;
+            json.name("version").value(&view.version)?;
+            json.name("source").plain(store_name(view.store));
+            json.name("status").plain(value.status.as_str());
+            if let Some(run) = value.run {
+                json.name("job_id").plain(&view.job_id(run));
+            }
+            match &value.reason {
+                Some(reason) => json.name("reason").value(reason),
+                None => Ok(()),
+            }
+        })
+    })
 }

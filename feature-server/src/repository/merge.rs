@@ -22,6 +22,8 @@ pub struct Instant {
 pub struct Finished {
     /// Feature time of the newest event in them, epoch ms; none: no event, so the entity is not known.
     pub newest: Option<i64>,
+    /// The run that wrote them, of a batch view.
+    pub run: Option<Run>,
     /// For each wanted feature its value, none where there is nothing to show, or why it cannot be had.
     pub values: Vec<Result<Option<Json>, String>>,
 }
@@ -35,17 +37,13 @@ impl Instant {
 
 impl Finished {
     /// Of values that stand for `features`, those of the wanted ones.
-    pub fn only(mut self, features: &[usize], wanted: &[usize]) -> Self {
-        if features == wanted {
-            return self;
-        }
-        let mut take = |index: &usize| {
+    pub fn only(&self, features: &[usize], wanted: &[usize]) -> Self {
+        let value = |index: &usize| {
             let place = features.iter().position(|feature| feature == index);
-            let value = place.and_then(|place| self.values.get_mut(place));
-            value.map_or_else(|| Err("the store left this out".to_owned()), |value| std::mem::replace(value, Ok(None)))
+            let value = place.and_then(|place| self.values.get(place));
+            value.cloned().unwrap_or_else(|| Err("the store left this out".to_owned()))
         };
-        let values = wanted.iter().map(&mut take).collect();
-        Self { newest: self.newest, values }
+        Self { newest: self.newest, run: self.run, values: wanted.iter().map(value).collect() }
     }
 }
 
@@ -77,31 +75,26 @@ pub fn from_batch_slot(
     }
 }
 
-/// The same of a batch view's document, which `run` wrote.
-pub fn from_batch_document(
-    view: &View,
-    wanted: &[usize],
-    finished: Finished,
-    run: Run,
-    completed: u32,
-    at: Instant,
-) -> Vec<FeatureValue> {
-    if run.number < completed {
-        return from_finished(view, wanted, None, at);
-    }
-    let since = finished.newest.max(Some(run.as_of));
-    written_by(run, judged(view, wanted, Some(finished), since, at))
-}
-
 fn written_by(run: Run, mut values: Vec<FeatureValue>) -> Vec<FeatureValue> {
     values.iter_mut().for_each(|value| value.run = Some(run.number));
     values
 }
 
-/// Values of the wanted features as a store has finished them; none where it does not know the entity.
-pub fn from_finished(view: &View, wanted: &[usize], finished: Option<Finished>, at: Instant) -> Vec<FeatureValue> {
+/// Values of the wanted features as a store has finished them; none where it does not know the entity. Those that a run
+/// older than `completed` wrote are not there.
+pub fn from_finished(
+    view: &View,
+    wanted: &[usize],
+    finished: Option<Finished>,
+    completed: Option<u32>,
+    at: Instant,
+) -> Vec<FeatureValue> {
     let newest = finished.as_ref().and_then(|finished| finished.newest);
-    judged(view, wanted, finished, newest, at)
+    match finished.as_ref().and_then(|finished| finished.run) {
+        Some(run) if completed.is_some_and(|completed| run.number < completed) => judged(view, wanted, None, None, at),
+        Some(run) => written_by(run, judged(view, wanted, finished, newest.max(Some(run.as_of)), at)),
+        None => judged(view, wanted, finished, newest, at),
+    }
 }
 
 /// `since`: from when on the values are defined, and from when their age is counted.
@@ -204,9 +197,9 @@ views:
         let stored = [Some(slot(&view, &[5_000]))];
         assert_eq!(from_slots(&view, &first(&view), &stored, at(None, 4_000))[0].status, Status::Present);
         assert_eq!(from_slots(&view, &first(&view), &stored, at(Some(4_999), 9_000))[0].status, Status::Error);
-        let finished = Some(Finished { newest: Some(5_000), values: vec![Ok(Some(json!(1)))] });
-        assert_eq!(from_finished(&view, &[0], finished.clone(), at(None, 4_000))[0].status, Status::Present);
-        assert_eq!(from_finished(&view, &[0], finished, at(Some(4_999), 9_000))[0].status, Status::Error);
+        let finished = Some(Finished { newest: Some(5_000), run: None, values: vec![Ok(Some(json!(1)))] });
+        assert_eq!(from_finished(&view, &[0], finished.clone(), None, at(None, 4_000))[0].status, Status::Present);
+        assert_eq!(from_finished(&view, &[0], finished, None, at(Some(4_999), 9_000))[0].status, Status::Error);
     }
 
     #[test]
@@ -215,16 +208,19 @@ views:
         let hour = 3_600_000;
         let status = |values: Vec<FeatureValue>| (values[0].value.clone(), values[0].status);
         assert_eq!(status(from_slots(&view, &first(&view), &[None], at(None, 0))), (json!(-1), Status::NotFound));
-        assert_eq!(status(from_finished(&view, &[0], None, at(None, 0))), (json!(-1), Status::NotFound));
-        let old = Some(Finished { newest: Some(0), values: vec![Ok(Some(json!(1)))] });
-        assert_eq!(status(from_finished(&view, &[0], old, at(None, hour + 1))), (json!(-1), Status::OutsideMaxAge));
+        assert_eq!(status(from_finished(&view, &[0], None, None, at(None, 0))), (json!(-1), Status::NotFound));
+        let old = Some(Finished { newest: Some(0), run: None, values: vec![Ok(Some(json!(1)))] });
+        assert_eq!(
+            status(from_finished(&view, &[0], old, None, at(None, hour + 1))),
+            (json!(-1), Status::OutsideMaxAge)
+        );
         let stored = [Some(slot(&view, &[0]))];
         assert_eq!(
             status(from_slots(&view, &first(&view), &stored, at(None, hour + 1))),
             (json!(-1), Status::OutsideMaxAge)
         );
-        let null = Some(Finished { newest: Some(0), values: vec![Ok(None)] });
-        assert_eq!(status(from_finished(&view, &[0], null, at(None, 0))), (json!(-1), Status::NullValue));
+        let null = Some(Finished { newest: Some(0), run: None, values: vec![Ok(None)] });
+        assert_eq!(status(from_finished(&view, &[0], null, None, at(None, 0))), (json!(-1), Status::NullValue));
     }
 
     #[test]
@@ -256,8 +252,8 @@ views: [{ name: n, entity: user, query: SELECT 1, features: [{ name: n, type: in
         let seen = |completed: u32, now: i64| {
             let values = from_batch_slot(view, &first(view), &stored, completed, at(None, now));
             let value = (values[0].value.clone(), values[0].status, values[0].run);
-            let finished = Finished { newest: Some(5), values: vec![Ok(Some(json!(5)))] };
-            let of_document = from_batch_document(view, &[0], finished, RUN, completed, at(None, now));
+            let finished = Finished { newest: Some(5), run: Some(RUN), values: vec![Ok(Some(json!(5)))] };
+            let of_document = from_finished(view, &[0], Some(finished), Some(completed), at(None, now));
             assert_eq!((of_document[0].value.clone(), of_document[0].status, of_document[0].run), value);
             value
         };

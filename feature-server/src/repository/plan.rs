@@ -105,6 +105,15 @@ impl Plan {
         (self.names_in_redis.entity(&self.entity().name, key.as_str()), &self.fields[partition])
     }
 
+    /// The views of a store.
+    pub fn views(&self, store: Store) -> &[ViewPlan] {
+        match store {
+            Store::Redis => &self.redis,
+            Store::MongoDb => &self.mongodb,
+            Store::ClickHouse => &self.clickhouse,
+        }
+    }
+
     /// The entity that its features describe.
     pub fn entity(&self) -> &Entity {
         &self.definitions.entities[self.entity]

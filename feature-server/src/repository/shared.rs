@@ -99,11 +99,13 @@ pub struct ViewRead<'r> {
     pub request: &'r Request,
     /// Its place in that request's plan.
     pub part: &'r ViewPlan,
-    /// The instant of all of them.
+    /// The instant of all of them, where they share it.
     pub as_of: Option<i64>,
+    /// Whether any of them names an instant.
+    pub at_instant: bool,
     /// Whose.
     pub keys: Vec<KeyText>,
-    /// Which; indices into the view's.
+    /// Which; indices into the view's, in ascending order.
     pub features: Vec<usize>,
 }
 
@@ -122,10 +124,12 @@ pub fn views<'r>(
         let as_of = same(request);
         let known = reads.iter().position(|read| read.part.view == part.view && read.as_of == as_of);
         let at = known.unwrap_or_else(|| {
-            reads.push(ViewRead { request, part, as_of, keys: Vec::new(), features: Vec::new() });
+            let (keys, features) = (Vec::new(), Vec::new());
+            reads.push(ViewRead { request, part, as_of, at_instant: false, keys, features });
             reads.len() - 1
         });
         let read = &mut reads[at];
+        read.at_instant |= request.as_of.is_some();
         let start = read.keys.len();
         read.keys.extend_from_slice(&request.keys);
         let new = part.wanted.features().iter().filter(|feature| !read.features.contains(feature));
@@ -135,5 +139,6 @@ pub fn views<'r>(
     };
     let shares = requests.iter().map(|request| views(request).iter().map(|part| share(request, part)).collect());
     let shares = shares.collect();
+    reads.iter_mut().for_each(|read| read.features.sort_unstable());
     (reads, shares)
 }

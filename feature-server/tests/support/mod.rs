@@ -2,6 +2,8 @@
 //! own; and hands that write what the consumers would have written.
 #![allow(dead_code, clippy::unwrap_used, reason = "each test binary uses its own part, and a test may panic")]
 
+pub mod tap;
+
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -15,7 +17,7 @@ use millrace_common::stores::profiles::{ProfilePut, ProfileStore};
 use millrace_common::{clock, telemetry};
 use millrace_core::aggregate::Stamp;
 use millrace_core::codec;
-use millrace_core::definitions::{Definitions, DefinitionsSource, Store};
+use millrace_core::definitions::{Definitions, DefinitionsSource, Store, View};
 use millrace_core::event::{Event, EventId};
 use millrace_core::key::KeyText;
 use millrace_core::partition::{Partition, partition_of};
@@ -70,7 +72,7 @@ views:
     features:
       - { name: lines, agg: count }
 services:
-  basket: { v1: ["spend:total_1h"], v2: ["spend:total_1h", "spend:largest_1m", "profile:income"] }
+  basket: { v1: ["spend:total_1h"], v2: ["spend:total_1h", "spend:largest_1m", "profile:income"], v3: ["profile:income", "spend:total_1h"] }
 "#;
 
 /// Where a server finds its stores; a test replaces what it wants away.
@@ -175,7 +177,11 @@ impl World {
 
     /// A slot of `view` after these (feature time, inputs), as partition `writer` would have folded it.
     pub fn slot(&self, view: &str, writer: u16, events: &[(i64, Vec<Option<Scalar<'_>>>)]) -> Slot {
-        let view = self.definitions.view(view, None).unwrap().1;
+        self.slot_of(self.definitions.view(view, None).unwrap().1, writer, events)
+    }
+
+    /// The same of any version.
+    pub fn slot_of(&self, view: &View, writer: u16, events: &[(i64, Vec<Option<Scalar<'_>>>)]) -> Slot {
         let mut slot = Slot::empty(view);
         for (seq, (time, inputs)) in events.iter().enumerate() {
             let position = Position::new(u64::try_from(clock::now_ms()).unwrap(), seq as u64 + 1);
@@ -187,7 +193,11 @@ impl World {
 
     /// Writes a slot where its view's store keeps it.
     pub async fn put(&self, view: &str, key: &str, writer: u16, slot: &Slot) {
-        let view = self.definitions.view(view, None).unwrap().1;
+        self.put_view(self.definitions.view(view, None).unwrap().1, key, writer, slot).await;
+    }
+
+    /// The same of any version.
+    pub async fn put_view(&self, view: &View, key: &str, writer: u16, slot: &Slot) {
         let text = KeyText::from_canonical(key);
         if view.store == Store::MongoDb {
             let store = ProfileStore::connect(&self.urls.mongodb, &self.namespace, 1, Duration::from_secs(10));
@@ -216,6 +226,14 @@ impl World {
         let writer = partition_of(household, PARTITIONS).0;
         let slot = self.slot("profile", writer, &[(clock::now_ms(), vec![Some(Scalar::Text(income.into()))])]);
         self.put("profile", household, writer, &slot).await;
+    }
+
+    /// Puts wire-taps before MongoDB and ClickHouse, for servers that come.
+    pub async fn tapped(&mut self) -> [tap::Tap; 2] {
+        let taps = [tap::Tap::before(&self.urls.mongodb).await, tap::Tap::before(&self.urls.clickhouse).await];
+        self.urls.mongodb = format!("mongodb://{}/?directConnection=true", taps[0].address);
+        self.urls.clickhouse = format!("http://{}", taps[1].address);
+        taps
     }
 
     /// A server over these stores, with more arguments; it need not be ready.

@@ -8,7 +8,7 @@ use millrace_core::assemble::{Status, assemble};
 use millrace_core::batch::Run;
 use millrace_core::codec;
 use millrace_core::decimal::{DecimalType, MAX_PRECISION};
-use millrace_core::definitions::{ValueType, View};
+use millrace_core::definitions::{Feature, ValueType, View};
 use millrace_core::partition::Partition;
 use millrace_core::position::Position;
 use millrace_core::scalar::int_json;
@@ -42,6 +42,11 @@ pub struct Profile {
 /// The collection of a view.
 pub(super) fn collection(view: &View) -> String {
     format!("{}_v{}", view.name, view.version)
+}
+
+/// The path of a feature's value.
+pub(super) fn value(feature: &Feature) -> String {
+    format!("features.{}.value", feature.name)
 }
 
 /// Everything but `_id`, which the filter gives.
@@ -155,7 +160,7 @@ fn numbers(checkpoint: Checkpoint) -> (i64, i64, i64) {
 
 /// A finished value in BSON's own type. Exact or a string: a decimal past 34 digits and an integer past 64 bits stay
 /// text.
-fn to_bson(value: Json, kind: &ValueType) -> Bson {
+pub(super) fn to_bson(value: Json, kind: &ValueType) -> Bson {
     match (kind, value) {
         (_, Json::Null) => Bson::Null,
         (ValueType::Int64, value) => integer(&value).map_or_else(|| text(value), Bson::Int64),

@@ -40,7 +40,7 @@ pub async fn migrate(url: &str, namespace: &str) -> Result<Vec<&'static str>, Pr
     }
     let names = store.within(store.database.list_collection_names()).await?;
     for collection in names.iter().filter(|name| is_profiles(name)) {
-        store.create_indexes(collection).await?;
+        store.create_indexes(collection, Vec::new()).await?;
     }
     Ok(applied)
 }
@@ -48,11 +48,17 @@ pub async fn migrate(url: &str, namespace: &str) -> Result<Vec<&'static str>, Pr
 impl ProfileStore {
     /// Gives a view's collection its indexes, before its first document. Cheap where they exist.
     pub async fn ensure(&self, view: &View) -> Result<(), ProfileError> {
-        self.create_indexes(&document::collection(view)).await
+        let declared = view.features.iter().filter(|feature| feature.index).map(|feature| {
+            // With the key, by which pages are ordered.
+            let key = doc! { document::value(feature): 1, "_id": 1 };
+            doc! { "name": format!("by_{}", feature.name), "key": key }
+        });
+        self.create_indexes(&document::collection(view), declared.collect()).await
     }
 
-    async fn create_indexes(&self, collection: &str) -> Result<(), ProfileError> {
-        let mut indexes: Vec<Bson> = Vec::new();
+    /// The indexes that all profiles have, and these.
+    async fn create_indexes(&self, collection: &str, declared: Vec<Document>) -> Result<(), ProfileError> {
+        let mut indexes: Vec<Bson> = declared.into_iter().map(Bson::Document).collect();
         for (name, text) in MIGRATIONS {
             let migration: Migration =
                 serde_json::from_str(text).map_err(|error| ProfileError::Unexpected(format!("{name}: {error}")))?;

@@ -66,6 +66,7 @@ impl Checker {
             from,
             store,
             ttl: source.ttl.as_ref().and_then(|text| self.duration(line, "ttl", text)),
+            cache: self.cache(line, source, store),
             slots: if known { Slots::Known } else { Slots::All },
             inputs: Vec::new(),
             windows: Vec::new(),
@@ -81,6 +82,16 @@ impl Checker {
             self.feature(feature, lateness, &mut view, entities);
         }
         Some(view)
+    }
+
+    /// How long values may be served again. Those in Redis never are: they are kept there to be fresh.
+    pub(super) fn cache(&mut self, line: u64, source: &ViewSource, store: Store) -> Option<i64> {
+        let text = source.cache.as_deref()?;
+        if store == Store::Redis {
+            self.error(line, "`cache` belongs to mongodb and clickhouse views; what is in redis is read every time");
+            return None;
+        }
+        if ["0s", "0ms"].contains(&text) { Some(0) } else { self.duration(line, "cache", text) }
     }
 
     fn feature(
@@ -105,6 +116,7 @@ impl Checker {
         };
         let Some(value_type) = self.value_type(line, aggregation, input.as_ref().map(|(_, t)| t)) else { return };
         let input = input.map(|wanted| index_of(&mut view.inputs, wanted));
+        self.index(line, source, view.store, &value_type);
         for (window, suffix) in self.windows(line, source, lateness, view) {
             let name = format!("{}{suffix}", source.name);
             if view.features.iter().any(|other| other.name == name) {
@@ -125,8 +137,19 @@ impl Checker {
                 value_type: value_type.clone(),
                 window: index,
                 default: source.default.clone(),
+                index: source.index,
                 description: source.description.clone(),
             });
+        }
+    }
+
+    /// Entities are found by plain values in MongoDB.
+    pub(super) fn index(&mut self, line: u64, source: &FeatureSource, store: Store, kind: &ValueType) {
+        if source.index && store != Store::MongoDb {
+            self.error(line, "`index` belongs to mongodb views, whose entities can be found by their values");
+        }
+        if source.index && !kind.is_scalar() {
+            self.error(line, format!("no entity is found by a {kind}; take `index` away"));
         }
     }
 

@@ -1,0 +1,52 @@
+//! MongoDB as the repository sees it: a view's features, as the sink has written them.
+
+use std::time::Duration;
+
+use millrace_common::stores::profiles::{Profile, ProfileError, ProfileStore, Search};
+use millrace_core::key::KeyText;
+
+use super::breaker::{Breaker, Budget};
+use super::cached::{Ask, Source};
+use super::merge::Finished;
+
+/// The profiles.
+pub struct Profiles {
+    store: ProfileStore,
+    breaker: Breaker,
+    budget: Duration,
+}
+
+impl Profiles {
+    /// A read has `budget` to answer.
+    pub fn new(store: ProfileStore, budget: Duration) -> Self {
+        Self { store, breaker: Breaker::new(), budget }
+    }
+
+    /// Whether they answer.
+    pub async fn ping(&self) -> Result<(), ProfileError> {
+        self.store.ping().await
+    }
+
+    /// Finds entities. A search that is slow says nothing of reads by key.
+    pub async fn search(&self, search: &Search<'_>) -> Result<Vec<(String, Option<Profile>)>, String> {
+        self.store.search(search).await.map_err(|error| error.to_string())
+    }
+}
+
+impl Source for Profiles {
+    async fn read(&self, ask: &Ask, keys: &[KeyText]) -> Result<Vec<Option<Finished>>, String> {
+        let texts: Vec<&str> = keys.iter().map(KeyText::as_str).collect();
+        let reading = async {
+            let found = self.store.read(ask.view(), &ask.features, &texts).await;
+            found.map_err(|error| error.to_string())
+        };
+        let found = self.breaker.ask(Budget::of(self.budget, None), reading).await?;
+        Ok(found.into_iter().map(|profile| profile.map(Finished::from)).collect())
+    }
+}
+
+impl From<Profile> for Finished {
+    fn from(Profile { newest, run, values }: Profile) -> Self {
+        Self { newest, run, values }
+    }
+}
