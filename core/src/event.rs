@@ -192,8 +192,9 @@ impl RawEvent {
     }
 }
 
-/// The top level of an event, in order, values untouched.
-struct Fields(Vec<(String, Box<RawValue>)>);
+/// The members of a JSON object, in order, values untouched, names that come twice too.
+#[derive(Debug)]
+pub struct Fields(pub Vec<(String, Box<RawValue>)>);
 
 impl<'de> serde::Deserialize<'de> for Fields {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
