@@ -164,13 +164,11 @@ fn structured(text: &str) -> Result<RawEvent, Rejected> {
 
 /// The members of a JSON object, each name once.
 fn members(field: &str, text: &str) -> Result<Vec<(String, Box<RawValue>)>, Rejected> {
-    let Fields(members) =
+    let members: Fields =
         serde_json::from_str(text).map_err(|error| rejected(field, format!("expected a JSON object: {error}")))?;
-    let mut names: Vec<&str> = members.iter().map(|(name, _)| name.as_str()).collect();
-    names.sort_unstable();
-    match names.windows(2).find(|pair| pair[0] == pair[1]) {
-        Some(pair) => Err(rejected(pair[0], "this field is given twice")),
-        None => Ok(members),
+    match members.repeated() {
+        Some(name) => Err(rejected(name, "this field is given twice")),
+        None => Ok(members.0),
     }
 }
 
