@@ -1,4 +1,5 @@
 //! CloudEvents from a sender that nobody here wrote, as the log has them.
+#![allow(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
 
 use std::collections::BTreeMap;
 use std::path::Path;
