@@ -131,6 +131,9 @@ impl RawEvent {
     pub fn parse(text: &str, flat: bool) -> Result<Self, Rejected> {
         let fields: Fields = serde_json::from_str(text)
             .map_err(|error| Rejected::new("", format!("expected one event as a JSON object: {error}")))?;
+        if let Some(name) = fields.repeated() {
+            return Err(Rejected::new(name, "this field is given twice"));
+        }
         let mut raw = Self { flat, ..Self::default() };
         for (name, value) in fields.0 {
             let slot = match name.as_str() {
@@ -139,19 +142,15 @@ impl RawEvent {
                 "source" => &mut raw.source,
                 "time" => &mut raw.time,
                 "traceparent" => &mut raw.traceparent,
-                "properties" if raw.properties.is_none() => {
+                "properties" => {
                     raw.properties = Some(value);
                     continue;
                 }
-                _ if name != "properties" && !raw.fields.iter().any(|(other, _)| *other == name) => {
+                _ => {
                     raw.fields.push((name, value));
                     continue;
                 }
-                _ => return Err(Rejected::new(name, "this field is given twice")),
             };
-            if slot.is_some() {
-                return Err(Rejected::new(name, "this field is given twice"));
-            }
             *slot = Some(json::parse(value.get(), &name).map_err(|e| Rejected::new(e.path, e.message))?);
         }
         Ok(raw)
@@ -192,8 +191,18 @@ impl RawEvent {
     }
 }
 
-/// The top level of an event, in order, values untouched.
-struct Fields(Vec<(String, Box<RawValue>)>);
+/// The members of a JSON object, in order, values untouched, names that come twice too.
+#[derive(Debug)]
+pub struct Fields(pub Vec<(String, Box<RawValue>)>);
+
+impl Fields {
+    /// A name that comes twice. Sorts rather than compares each with each: a sender chooses how many there are.
+    pub fn repeated(&self) -> Option<&str> {
+        let mut names: Vec<&str> = self.0.iter().map(|(name, _)| name.as_str()).collect();
+        names.sort_unstable();
+        names.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0])
+    }
+}
 
 impl<'de> serde::Deserialize<'de> for Fields {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -4,6 +4,7 @@
 pub mod tape;
 
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -132,7 +133,7 @@ impl<'de> Visitor<'de> for Strict<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         let mut map = Map::new();
-        let mut nulls: Vec<String> = Vec::new();
+        let mut nulls: HashSet<String> = HashSet::new();
         while let Some(name) = entries.next_key::<String>()? {
             let value = self.state.inside(format_args!(".{name}"), || {
                 if name.is_empty() {
@@ -149,7 +150,9 @@ impl<'de> Visitor<'de> for Strict<'_> {
                 entries.next_value_seed(self)
             })?;
             match value {
-                Value::Null => nulls.push(name),
+                Value::Null => {
+                    nulls.insert(name);
+                }
                 value => {
                     map.insert(name, value);
                 }

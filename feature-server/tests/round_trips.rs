@@ -8,6 +8,11 @@ use millrace_common::clock::now_ms;
 use millrace_core::definitions::Store;
 use millrace_core::partition::partition_of;
 use millrace_devstack::{Stack, StackOptions};
+use millrace_feature_server::proto::feature_store_v1::GetRealtimeFeaturesRequest;
+use millrace_feature_server::proto::millrace_v1::selection::By;
+use millrace_feature_server::proto::millrace_v1::{
+    BatchGetFeaturesRequest, FeatureList, GetFeaturesRequest, Selection, StreamFeaturesRequest,
+};
 use serde_json::{Value as Json, json};
 use support::tap::{Tap, bare};
 use support::{PARTITIONS, Server, World};
@@ -121,6 +126,43 @@ async fn one_request_is_one_round_trip_to_redis_whichever_door() {
     let body = json!({ "entity_ids": [7, 8], "feature_version": "all" });
     let vectors = async { assert_eq!(server.post("/v1/vectors/user", &body).await.1["features"][1]["f9"], 1) };
     assert_eq!(redis.during(vectors).await, 1, "POST /v1/vectors");
+
+    let request = GetRealtimeFeaturesRequest { entity_id: "7".into(), feature_names: names.clone() };
+    let realtime = async {
+        let answer = server.store().get_realtime_features(request).await.unwrap().into_inner();
+        assert_eq!(answer.features.len(), VIEWS * FEATURES);
+    };
+    assert_eq!(redis.during(realtime).await, 1, "GetRealtimeFeatures");
+    let selection = Some(Selection { by: Some(By::Features(FeatureList { names: names.clone() })) });
+    let (entity, keys) = ("user".to_owned(), vec!["7".to_owned(), "8".to_owned()]);
+    let request =
+        GetFeaturesRequest { entity: entity.clone(), key: "7".into(), selection: selection.clone(), ..Default::default() };
+    let typed = async {
+        let answer = server.features().get_features(request).await.unwrap().into_inner();
+        assert_eq!(answer.features.len(), VIEWS * FEATURES);
+    };
+    assert_eq!(redis.during(typed).await, 1, "GetFeatures");
+    let request = BatchGetFeaturesRequest {
+        entity: entity.clone(),
+        keys: keys.clone(),
+        selection: selection.clone(),
+        ..Default::default()
+    };
+    let batch = async {
+        let answer = server.features().batch_get_features(request).await.unwrap().into_inner();
+        assert_eq!(answer.rows[1].values.len(), VIEWS * FEATURES);
+    };
+    assert_eq!(redis.during(batch).await, 1, "BatchGetFeatures");
+    let request = StreamFeaturesRequest { entity, keys, selection, ..Default::default() };
+    let stream = async {
+        let mut parts = server.features().stream_features(request).await.unwrap().into_inner();
+        let mut rows = 0;
+        while let Some(part) = parts.message().await.unwrap() {
+            rows += part.rows.len();
+        }
+        assert_eq!(rows, 2);
+    };
+    assert_eq!(redis.during(stream).await, 1, "StreamFeatures, of keys that are one part");
 
     let variables = json!({ "names": names });
     let sets = async {

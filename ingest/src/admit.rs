@@ -7,6 +7,7 @@ use millrace_core::partition::Partition;
 use millrace_core::position::Position;
 use serde_json::value::RawValue;
 
+use crate::cloudevents::Mode;
 use crate::error::RequestError;
 
 /// The most events of one request.
@@ -14,13 +15,15 @@ const MAX_EVENTS: usize = 50_000;
 
 /// What a request says of its events besides the events.
 #[derive(Clone, Debug, Default)]
-pub struct RequestContext {
+pub struct RequestContext<'h> {
     /// `Idempotency-Key`: gives events without an id one that a resend repeats.
     pub idempotency_key: Option<String>,
     /// `traceparent` of the request.
     pub traceparent: Option<String>,
     /// Whether the events are in the flat form of `POST /event`.
     pub flat: bool,
+    /// How they are CloudEvents, if they are.
+    pub cloudevents: Option<Mode<'h>>,
 }
 
 /// An event that is in the log.
@@ -45,15 +48,15 @@ pub enum Form {
     Lines,
 }
 
-/// Finds the events in a body, without looking into them.
-pub fn split(body: &str, ndjson: bool) -> Result<(Form, Vec<&str>), RequestError> {
-    let form = match body.trim_start().as_bytes().first() {
-        None => {
+/// Finds the events in a body, without looking into them. `told` is its form where the request says it.
+pub fn split(body: &str, told: Option<Form>) -> Result<(Form, Vec<&str>), RequestError> {
+    let form = match (body.trim_start().as_bytes().first(), told) {
+        (None, _) => {
             return Err(RequestError::Unparsable("the body is empty; expected an event or an array of events".into()));
         }
-        _ if ndjson => Form::Lines,
-        Some(b'[') => Form::Array,
-        Some(_) => Form::One,
+        (_, Some(form)) => form,
+        (Some(b'['), None) => Form::Array,
+        (Some(_), None) => Form::One,
     };
     let events: Vec<&str> = match form {
         Form::One => vec![body],
@@ -68,7 +71,8 @@ pub fn split(body: &str, ndjson: bool) -> Result<(Form, Vec<&str>), RequestError
         return Err(RequestError::TooLarge(format!("more than {MAX_EVENTS} events in one request")));
     }
     if form == Form::One && serde_json::from_str::<serde::de::IgnoredAny>(body).is_err() {
-        return Err(RequestError::Unparsable("the body is not valid JSON; send lines as application/x-ndjson".into()));
+        let advice = if told.is_none() { "; send lines as application/x-ndjson" } else { "" };
+        return Err(RequestError::Unparsable(format!("the body is not valid JSON{advice}")));
     }
     Ok((form, events))
 }
@@ -76,7 +80,7 @@ pub fn split(body: &str, ndjson: bool) -> Result<(Form, Vec<&str>), RequestError
 /// Validates one event of a request.
 pub fn validate<'b>(
     reader: &mut EventReader<'_, 'b>,
-    context: &RequestContext,
+    context: &RequestContext<'_>,
     index: usize,
     text: &'b str,
 ) -> Result<Event, Rejected> {
@@ -88,7 +92,10 @@ pub fn validate<'b>(
         Some(key) => EventId::Given(format!("{key}-{index}")),
         None => EventId::Made(uuid::Uuid::now_v7().to_string()),
     };
-    let mut event = reader.read(text, now_ms(), make_id)?;
+    let mut event = match context.cloudevents {
+        Some(mode) => mode.raw_event(text)?.validate(reader.definitions(), now_ms(), make_id)?,
+        None => reader.read(text, now_ms(), make_id)?,
+    };
     if event.traceparent.is_none() {
         event.traceparent.clone_from(&context.traceparent);
     }
@@ -112,11 +119,14 @@ mod tests {
 
     #[test]
     fn a_body_is_an_object_an_array_or_lines() {
-        assert_eq!(split(r#"{"a":1}"#, false).unwrap(), (Form::One, vec![r#"{"a":1}"#]));
-        assert_eq!(split(r#" [{"a":1},{"b":2}]"#, false).unwrap(), (Form::Array, vec![r#"{"a":1}"#, r#"{"b":2}"#]));
-        assert_eq!(split("{\"a\":1}\n\n{\"b\"\n", true).unwrap(), (Form::Lines, vec![r#"{"a":1}"#, r#"{"b""#]));
+        assert_eq!(split(r#"{"a":1}"#, None).unwrap(), (Form::One, vec![r#"{"a":1}"#]));
+        assert_eq!(split(r#" [{"a":1},{"b":2}]"#, None).unwrap(), (Form::Array, vec![r#"{"a":1}"#, r#"{"b":2}"#]));
+        assert_eq!(
+            split("{\"a\":1}\n\n{\"b\"\n", Some(Form::Lines)).unwrap(),
+            (Form::Lines, vec![r#"{"a":1}"#, r#"{"b""#])
+        );
         for bad in ["", "  ", "{", "[{}", "{} {}"] {
-            assert!(matches!(split(bad, false), Err(RequestError::Unparsable(_))), "{bad}");
+            assert!(matches!(split(bad, None), Err(RequestError::Unparsable(_))), "{bad}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The routes of ingest: `POST /v1/events` (object, array, NDJSON) and `POST /event` (flat).
+//! The routes of ingest: `POST /v1/events` (object, array, NDJSON, CloudEvents) and `POST /event` (flat).
 
 use std::sync::Arc;
 
@@ -14,6 +14,7 @@ use serde_json::json;
 
 use crate::admit::{Accepted, Form, RequestContext, append, split, validate};
 use crate::body;
+use crate::cloudevents::Mode;
 use crate::error::RequestError;
 use crate::state::{Ready, Shared};
 
@@ -42,15 +43,21 @@ async fn take(shared: &Shared, headers: &HeaderMap, body: Body, flat: bool) -> R
     let body = body::read(body, shared.max_body, shared.body_timeout).await?;
     let text = std::str::from_utf8(&body).map_err(|error| RequestError::Unparsable(format!("not UTF-8: {error}")))?;
     let content_type = header_text(headers, header::CONTENT_TYPE.as_str())?.unwrap_or_default();
+    let cloudevents = Mode::of(content_type, headers)?;
+    if flat && cloudevents.is_some() {
+        return Err(RequestError::Unparsable("POST /event takes no CloudEvents; send them to /v1/events".into()));
+    }
     let ndjson = content_type.contains("ndjson") || content_type.contains("jsonl");
+    let form = cloudevents.map(Mode::form).or(ndjson.then_some(Form::Lines));
     let context = RequestContext {
         idempotency_key: header_text(headers, "idempotency-key")?.map(str::to_owned),
         // A trace that cannot be read is nobody's reason to lose an event.
         traceparent: header_text(headers, "traceparent").ok().flatten().map(str::to_owned),
         flat,
+        cloudevents,
     };
     let ready = shared.ready()?;
-    let (form, items) = split(text, ndjson)?;
+    let (form, items) = split(text, form)?;
     if flat && form != Form::One {
         return Err(RequestError::Unparsable("POST /event takes one event; send many to /v1/events".into()));
     }
@@ -65,7 +72,7 @@ struct Admitted {
     rejected: Vec<(usize, Rejected)>,
 }
 
-async fn admit(ready: &Ready, context: &RequestContext, items: &[&str]) -> Result<Admitted, RequestError> {
+async fn admit(ready: &Ready, context: &RequestContext<'_>, items: &[&str]) -> Result<Admitted, RequestError> {
     let mut rejected = Vec::new();
     let (mut indexes, mut valid) = (Vec::with_capacity(items.len()), Vec::with_capacity(items.len()));
     let mut reader = EventReader::new(&ready.definitions, context.flat);

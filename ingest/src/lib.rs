@@ -3,6 +3,7 @@
 
 mod admit;
 mod body;
+mod cloudevents;
 mod config;
 mod error;
 mod http;

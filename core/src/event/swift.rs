@@ -24,6 +24,11 @@ impl<'d, 'a> EventReader<'d, 'a> {
         Self { definitions, flat, tape: Tape::default() }
     }
 
+    /// What events are checked against.
+    pub fn definitions(&self) -> &'d Definitions {
+        self.definitions
+    }
+
     /// What [`RawEvent::parse`] and then [`RawEvent::validate`] say of the text.
     pub fn read(&mut self, text: &'a str, now: i64, make_id: impl FnOnce() -> EventId) -> Result<Event, Rejected> {
         if !self.flat

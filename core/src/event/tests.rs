@@ -236,3 +236,17 @@ fn what_the_long_way_would_refuse_is_left_to_it() {
         assert!(long(&text).is_err(), "{text}");
     }
 }
+
+#[test]
+fn a_name_given_twice_is_named_in_either_form() {
+    for (text, name) in [
+        (r#"{"type":"click","user_id":5,"id":null,"id":"e1","properties":{"a":1}}"#, "id"),
+        (r#"{"user_id":5,"type":"click","user_id":5,"properties":{"a":1}}"#, "user_id"),
+        (r#"{"properties":{},"type":"click","user_id":5,"properties":{"a":1}}"#, "properties"),
+    ] {
+        assert_eq!(short(text), None, "{text}");
+        for flat in [false, true] {
+            assert_eq!(RawEvent::parse(text, flat).unwrap_err(), Rejected::new(name, "this field is given twice"));
+        }
+    }
+}
