@@ -135,8 +135,12 @@ async fn one_request_is_one_round_trip_to_redis_whichever_door() {
     assert_eq!(redis.during(realtime).await, 1, "GetRealtimeFeatures");
     let selection = Some(Selection { by: Some(By::Features(FeatureList { names: names.clone() })) });
     let (entity, keys) = ("user".to_owned(), vec!["7".to_owned(), "8".to_owned()]);
-    let request =
-        GetFeaturesRequest { entity: entity.clone(), key: "7".into(), selection: selection.clone(), ..Default::default() };
+    let request = GetFeaturesRequest {
+        entity: entity.clone(),
+        key: "7".into(),
+        selection: selection.clone(),
+        ..Default::default()
+    };
     let typed = async {
         let answer = server.features().get_features(request).await.unwrap().into_inner();
         assert_eq!(answer.features.len(), VIEWS * FEATURES);
