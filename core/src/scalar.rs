@@ -11,6 +11,11 @@ use crate::key::kind_of;
 
 /// The most items of a list, entries of a map.
 const MAX_ITEMS: usize = 10_000;
+/// The longest text that a view reads, in bytes. Aggregates hold what they read, some of it many times over: a bound of
+/// each value is what bounds a slot, whatever comes in whatever order ([`crate::codec::max_bytes`]).
+pub const MAX_TEXT_BYTES: usize = 16 * 1024;
+/// The longest list or map that a view reads, in bytes of its JSON. A vector is as long as its type says.
+pub const MAX_NESTED_BYTES: usize = 64 * 1024;
 
 /// A value as an aggregate takes it. Its type is the input's declared one.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,6 +51,16 @@ pub enum InvalidValue {
     /// Too many items.
     #[error("more than {MAX_ITEMS} items")]
     TooLong,
+    /// Too many bytes to be kept in feature state.
+    #[error("{bytes} bytes; a view reads a {kind} of at most {most}")]
+    TooLarge {
+        /// The declared type.
+        kind: String,
+        /// Its length.
+        bytes: usize,
+        /// The longest that is read.
+        most: usize,
+    },
 }
 
 impl<'a> Scalar<'a> {
@@ -57,6 +72,9 @@ impl<'a> Scalar<'a> {
             return Ok(None);
         }
         let wrong = || InvalidValue::WrongType { expected: kind.to_string(), got: text.chars().take(60).collect() };
+        let bounded = |bytes: usize, most: usize| {
+            if bytes <= most { Ok(()) } else { Err(InvalidValue::TooLarge { kind: kind.to_string(), bytes, most }) }
+        };
         let unquoted = unquote(text);
         let number = unquoted.as_deref().unwrap_or(text);
         Ok(Some(match kind {
@@ -70,7 +88,10 @@ impl<'a> Scalar<'a> {
             },
             ValueType::Timestamp => Self::Int(timestamp(number).ok_or_else(wrong)?),
             ValueType::String => match unquoted {
-                Some(string) => Self::Text(string),
+                Some(string) => {
+                    bounded(string.len(), MAX_TEXT_BYTES)?;
+                    Self::Text(string)
+                }
                 // Written as a number where a name is meant: its text, which has one form only.
                 None if is_plain(text) => Self::Text(Cow::Borrowed(text)),
                 None => return Err(wrong()),
@@ -85,7 +106,11 @@ impl<'a> Scalar<'a> {
                 if !has_leaf(&value) {
                     return Ok(None);
                 }
-                Self::Json(Cow::Owned(nested(value, kind)?.to_string()))
+                let canonical = nested(value, kind)?.to_string();
+                if !matches!(kind, ValueType::Vector(_)) {
+                    bounded(canonical.len(), MAX_NESTED_BYTES)?;
+                }
+                Self::Json(Cow::Owned(canonical))
             }
         }))
     }
@@ -266,6 +291,23 @@ mod tests {
         for text in ["{\"a\":[]}", "[]", "1.50", "\"\""] {
             assert_eq!(any(text), Ok(true), "{text}");
         }
+    }
+
+    #[test]
+    fn a_value_is_as_long_as_feature_state_can_keep() {
+        let text = |bytes: usize| format!("\"{}\"", "x".repeat(bytes));
+        assert!(read(&text(MAX_TEXT_BYTES), "string").is_ok());
+        let refused = read(&text(MAX_TEXT_BYTES + 1), "string").unwrap_err();
+        assert_eq!(refused.to_string(), "16385 bytes; a view reads a string of at most 16384");
+        // By its bytes, not by how it is written.
+        assert!(read(&format!("\"{}\"", "\\u0041".repeat(MAX_TEXT_BYTES)), "string").is_ok());
+        assert!(read(&format!("\"{}\"", "é".repeat(MAX_TEXT_BYTES)), "string").is_err());
+        let list = |item: &str| format!("[{}]", vec![text(99); MAX_NESTED_BYTES / 102].join(item));
+        assert!(read(&list(", "), "list<string>").is_ok(), "spaces do not count");
+        assert!(read(&list(",\"xxx\","), "list<string>").is_err());
+        assert!(read(&format!("[{}]", vec!["0.12345678901234567"; 8_192].join(",")), "vector(8192)").is_ok());
+        // What is only counted is not kept.
+        assert!(Scalar::read(&text(1_000_000), &ValueType::Any).is_ok());
     }
 
     #[test]

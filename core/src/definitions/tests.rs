@@ -134,3 +134,37 @@ fn what_belongs_to_the_other_kind_of_view_is_refused_with_its_line() {
     let said = compile(&GOOD.replace("agg: count, windows", "windows")).unwrap_err();
     assert!(said.contains("`agg` of `lines` is missing"), "{said}");
 }
+
+#[test]
+fn a_view_that_its_store_could_not_take_is_refused_before_it_has_state() {
+    let view = |store: &str, feature: &str| {
+        let line = format!("      - {{ name: x, value: properties.x, {feature} }}");
+        compile(&format!(
+            "entities: {{ user: {{ key: user_id, type: int64 }} }}\nevents: {{ click: {{ partition_by: user }} }}\nviews:\n  \
+             - name: v\n    entity: user\n    store: {store}\n    lateness: 30d\n    from: [click]\n    features:\n{line}\n"
+        ))
+    };
+    for (store, feature) in [
+        ("redis", "agg: last_n, n: 1000, type: string"),
+        ("redis", "agg: last_n, n: 1000, type: int64, windows: [1h, 7d, 30d, 90d]"),
+        ("redis", "agg: last_n, n: 100, type: string, windows: [7d, lifetime]"),
+        ("redis", "agg: distinct_count, type: string, windows: [1h, 7d, 30d]"),
+        ("redis", "agg: last, type: vector(65536)"),
+        ("mongodb", "agg: last_n, n: 400, type: string"),
+        ("mongodb", "agg: last, type: \"map<string,string>\""),
+        ("mongodb", "agg: distinct_count, type: string"),
+        ("clickhouse", "agg: last_n, n: 1000, type: string, windows: [90d]"),
+    ] {
+        assert_eq!(view(store, feature).err(), None, "{store} {feature}");
+    }
+    for (store, feature, said) in [
+        ("redis", "agg: last_n, n: 1000, type: string, windows: [7d]", "1370 MiB, and redis gets 256 MiB at most"),
+        ("redis", "agg: distinct_count, type: string, window: { sliding: 1d, hop: 2m }", "and redis gets 256 MiB"),
+        ("redis", "agg: last_n, n: 1000, type: vector(65536)", "and redis gets 256 MiB"),
+        ("redis", "agg: last, type: string, window: { session: 1s }", "and redis gets 256 MiB"),
+        ("mongodb", "agg: last_n, n: 1000, type: string", "32 MiB, and mongodb gets 16 MiB at most"),
+    ] {
+        let message = view(store, feature).unwrap_err();
+        assert!(message.contains("line 4: view `v@1`: what it keeps") && message.contains(said), "{message}");
+    }
+}

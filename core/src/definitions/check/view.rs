@@ -3,11 +3,14 @@
 use serde_saphyr::Spanned;
 
 use super::{Checker, MAX_LAST_N, MAX_SUM_PRECISION};
+use crate::codec;
 use crate::decimal::DecimalType;
 use crate::definitions::ValueType;
 use crate::definitions::model::{Aggregation, Entity, EventType, Feature, InputSource, Slots, Store, View, WindowSpec};
 use crate::definitions::source::{FeatureSource, File, ViewSource};
 use crate::key::KeyType;
+
+const MIB: u64 = 1024 * 1024;
 
 impl Checker {
     pub(super) fn views(&mut self, file: &File, entities: &[Entity], events: &[EventType]) -> Vec<View> {
@@ -25,9 +28,31 @@ impl Checker {
             if views.iter().any(|other| other.name == view.name && other.version == view.version) {
                 self.error(line, format!("view `{}` is declared twice", view.id()));
             }
+            self.size(line, &view);
             views.push(view);
         }
         views
+    }
+
+    /// A state that its store could not take would hold up a partition for good; a view that could come to it is refused
+    /// before it has one.
+    fn size(&mut self, line: u64, view: &View) {
+        let (store, bytes, most) = match view.store {
+            Store::Redis => ("redis", codec::max_bytes(view), codec::MAX_SLOT_BYTES),
+            Store::MongoDb => ("mongodb", codec::max_document_bytes(view), codec::MAX_DOCUMENT_BYTES),
+            Store::ClickHouse => return,
+        };
+        if bytes > most {
+            let (could, most) = (bytes.div_ceil(MIB), most.div_ceil(MIB));
+            self.error(
+                line,
+                format!(
+                    "view `{}`: what it keeps of one key could take {could} MiB, and {store} gets {most} MiB at most; \
+                     write a smaller `n`, fewer windows or a longer `hop`, or move features to another view",
+                    view.id()
+                ),
+            );
+        }
     }
 
     fn view(&mut self, line: u64, source: &ViewSource, entities: &[Entity], events: &[EventType]) -> Option<View> {
