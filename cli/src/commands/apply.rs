@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use clap::Args;
 use millrace_common::config::StoreConfig;
-use millrace_common::log::{Log, registry};
+use millrace_common::log::{Log, LogError, registry};
 use millrace_common::names::Names;
 use millrace_common::stores::clickhouse::ClickHouse;
 use millrace_common::worker::DefinitionsCache;
@@ -20,7 +20,7 @@ pub struct ApplyArgs {
     /// The definitions (YAML). Schemas are read from paths relative to it.
     pub file: PathBuf,
 
-    /// Only check.
+    /// Only check: the files, and whether they may follow the versions that were applied before, if Redis answers.
     #[arg(long)]
     pub check: bool,
 
@@ -38,7 +38,9 @@ pub async fn run(args: ApplyArgs) -> anyhow::Result<()> {
         bail!("{} defines nothing; in force, it would remove every view for good", args.file.display());
     }
     if args.check {
-        println!("{}: {} views, {} services", args.file.display(), definitions.views.len(), definitions.services.len());
+        let follows = check(&args.stores, &definitions).await?;
+        let (views, services) = (definitions.views.len(), definitions.services.len());
+        println!("{}: {views} views, {services} services; {follows}", args.file.display());
         return Ok(());
     }
     let version = apply(&args.stores, source, &definitions).await?;
@@ -46,10 +48,36 @@ pub async fn run(args: ApplyArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Whether `apply` would take these definitions now, in words; an error where it would not.
+pub async fn check(stores: &StoreConfig, definitions: &Definitions) -> anyhow::Result<String> {
+    let log = match Log::open(&stores.redis_url, Names::new(&stores.namespace)).await {
+        Ok(log) => log,
+        Err(LogError::NotCreated(namespace)) => {
+            return Ok(format!("only the files were checked: no log under `{namespace}` yet, so nothing comes before"));
+        }
+        Err(error) => return Ok(format!("only the files were checked, not what was applied before: {error}")),
+    };
+    Ok(match may_follow(&log, definitions).await? {
+        0 => "nothing was applied before".to_owned(),
+        latest => format!("may follow version {latest}"),
+    })
+}
+
 async fn apply(stores: &StoreConfig, source: DefinitionsSource, definitions: &Definitions) -> anyhow::Result<u32> {
     let log = Log::open(&stores.redis_url, Names::new(&stores.namespace)).await?;
+    may_follow(&log, definitions).await?;
+    // The warehouse first: no event of a new type may arrive before its columns are there.
+    let clickhouse = ClickHouse::connect(&stores.clickhouse_url, &stores.namespace)?;
+    clickhouse.apply_definitions(definitions).await?;
+    let version = registry::apply(&log, &source, ENGINE).await?;
+    clickhouse.record_definitions(definitions, version).await?;
+    Ok(version)
+}
+
+/// The version that these definitions may follow, which is the latest; an error says why they may not.
+async fn may_follow(log: &Log, definitions: &Definitions) -> anyhow::Result<u32> {
     let cache = DefinitionsCache::new(log.clone());
-    let latest = registry::latest(&log).await?;
+    let latest = registry::latest(log).await?;
     let mut earlier = Vec::new();
     for version in 1..=latest {
         earlier.push(cache.get(version).await?);
@@ -59,12 +87,7 @@ async fn apply(stores: &StoreConfig, source: DefinitionsSource, definitions: &De
     if !conflicts.is_empty() {
         bail!("these definitions cannot follow version {latest}:\n{}", conflicts.join("\n"));
     }
-    // The warehouse first: no event of a new type may arrive before its columns are there.
-    let clickhouse = ClickHouse::connect(&stores.clickhouse_url, &stores.namespace)?;
-    clickhouse.apply_definitions(definitions).await?;
-    let version = registry::apply(&log, &source, ENGINE).await?;
-    clickhouse.record_definitions(definitions, version).await?;
-    Ok(version)
+    Ok(latest)
 }
 
 /// The YAML, with every schema file that it names.
