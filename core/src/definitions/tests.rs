@@ -168,3 +168,41 @@ fn a_view_that_its_store_could_not_take_is_refused_before_it_has_state() {
         assert!(message.contains("line 4: view `v@1`: what it keeps") && message.contains(said), "{message}");
     }
 }
+
+#[test]
+fn a_default_is_a_value_of_its_features_type() {
+    let feature = |feature: &str| {
+        let line = format!("      - {{ name: x, {feature} }}");
+        let yaml = GOOD.replace("      - { name: lines, agg: count, windows: [7d] }", &line);
+        compile(&yaml.replace("product_popularity", "p")).map(|definitions| definitions.views[1].features[0].default.clone())
+    };
+    let value = |rest: &str| format!("value: properties.x, {rest}");
+    for (written, kept) in [
+        ("agg: count, default: 0".to_owned(), Some(serde_json::json!(0))),
+        ("agg: count, default: null".to_owned(), None),
+        (value("agg: last, type: \"decimal(18,2)\", default: 0"), Some("0.00".into())),
+        (value("agg: last, type: \"decimal(18,2)\", default: \"1.5\""), Some("1.50".into())),
+        (value("agg: mean, type: int64, default: 1"), Some(1.0.into())),
+        (value("agg: last, type: int64, default: 9007199254740993"), Some("9007199254740993".into())),
+        (value("agg: last, type: string, default: unknown"), Some("unknown".into())),
+        (value("agg: last, type: timestamp, default: \"1970-01-01T00:00:01Z\""), Some(1_000.into())),
+        (value("agg: last_n, n: 2, type: float64, default: [1]"), Some(serde_json::json!([1.0]))),
+        (value("agg: last_n, n: 2, type: int64, default: []"), Some(serde_json::json!([]))),
+        (value("agg: last, type: \"map<string,int64>\", default: {}"), Some(serde_json::json!({}))),
+    ] {
+        assert_eq!(feature(&written), Ok(kept), "{written}");
+    }
+    for (written, said) in [
+        ("agg: count, default: none".to_owned(), "`default` \"none\" of `x` is no int64: expected int64, got \"none\""),
+        ("agg: count, default: 1.5".to_owned(), "`default` 1.5 of `x` is no int64"),
+        (value("agg: last, type: \"decimal(18,2)\", default: 0.125"), "`default` 0.125 of `x` is no decimal(18,2)"),
+        (value("agg: last, type: bool, default: 0"), "`default` 0 of `x` is no bool"),
+        (value("agg: last_n, n: 2, type: int64, default: 0"), "`default` 0 of `x` is no list<int64>"),
+        (value("agg: last, type: \"vector(2)\", default: [1]"), "`default` [1] of `x` is no vector(2)"),
+    ] {
+        let message = feature(&written).unwrap_err();
+        assert!(message.contains(said) && message.starts_with("line 19: "), "{message}");
+    }
+    let message = compile(&BATCH.replace("default: \"0.00\"", "default: none")).unwrap_err();
+    assert!(message.contains("line 14: `default` \"none\" of `amount_7d` is no decimal(18,2)"), "{message}");
+}

@@ -3,12 +3,12 @@
 use serde_saphyr::Spanned;
 
 use super::Checker;
-use crate::definitions::format_duration;
 use crate::definitions::model::{
     Aggregation, BatchQuery, Entity, Feature, InputSource, Slots, Store, View, Window, WindowSpec,
 };
 use crate::definitions::schedule::Schedule;
 use crate::definitions::source::{FeatureSource, ScheduleSource, ViewSource};
+use crate::definitions::{ValueType, format_duration};
 
 /// A daily view with an hour to spare: a job that has stopped cannot serve its values for ever.
 const DEFAULT_TTL_MS: i64 = 25 * 3_600_000;
@@ -114,12 +114,13 @@ impl Checker {
             return self
                 .error(line, format!("`type` of `{name}` is missing; write for example int64 or decimal(18,2)"));
         };
-        let value_type = match kind.parse() {
+        let value_type: ValueType = match kind.parse() {
             Ok(kind) => kind,
             Err(error) => return self.error(line, format!("{error}")),
         };
+        let default = self.default(line, source, &value_type);
         let index = view.features.len();
-        view.inputs.push((InputSource::Column(source.name.clone()), Clone::clone(&value_type)));
+        view.inputs.push((InputSource::Column(source.name.clone()), value_type.clone()));
         view.windows[0].features.push(index);
         view.features.push(Feature {
             name: source.name.clone(),
@@ -127,7 +128,7 @@ impl Checker {
             input: Some(index),
             value_type,
             window: 0,
-            default: source.default.clone(),
+            default,
             description: source.description.clone(),
         });
     }

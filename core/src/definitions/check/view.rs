@@ -1,5 +1,6 @@
 //! Views and their features: what each reads, how it is folded, what it answers.
 
+use serde_json::Value as Json;
 use serde_saphyr::Spanned;
 
 use super::{Checker, MAX_LAST_N, MAX_SUM_PRECISION};
@@ -9,6 +10,7 @@ use crate::definitions::ValueType;
 use crate::definitions::model::{Aggregation, Entity, EventType, Feature, InputSource, Slots, Store, View, WindowSpec};
 use crate::definitions::source::{FeatureSource, File, ViewSource};
 use crate::key::KeyType;
+use crate::scalar::Scalar;
 
 const MIB: u64 = 1024 * 1024;
 
@@ -130,6 +132,7 @@ impl Checker {
         };
         let Some(value_type) = self.value_type(line, aggregation, input.as_ref().map(|(_, t)| t)) else { return };
         let input = input.map(|wanted| index_of(&mut view.inputs, wanted));
+        let default = self.default(line, source, &value_type);
         for (window, suffix) in self.windows(line, source, lateness, view) {
             let name = format!("{}{suffix}", source.name);
             if view.features.iter().any(|other| other.name == name) {
@@ -149,9 +152,24 @@ impl Checker {
                 input,
                 value_type: value_type.clone(),
                 window: index,
-                default: source.default.clone(),
+                default: default.clone(),
                 description: source.description.clone(),
             });
+        }
+    }
+
+    /// The default in the form that values of the type have, because readers cannot tell one from the other.
+    pub(super) fn default(&mut self, line: u64, source: &FeatureSource, kind: &ValueType) -> Option<Json> {
+        let written = source.default.as_ref()?;
+        match Scalar::read(&written.to_string(), kind) {
+            Ok(Some(value)) => Some(value.to_json(kind)),
+            // No value of an event is an empty map; a default may be. Null is none.
+            Ok(None) => written.is_object().then(|| written.clone()),
+            Err(error) => {
+                let name = &source.name;
+                self.error(line, format!("`default` {written} of `{name}` is no {kind}: {error}"));
+                None
+            }
         }
     }
 
