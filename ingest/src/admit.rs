@@ -1,5 +1,7 @@
 //! From request bodies to entries: split, validate, append. Knows nothing of HTTP.
 
+use std::borrow::Cow;
+
 use millrace_common::clock::now_ms;
 use millrace_common::log::{AppendError, Appender};
 use millrace_core::event::{Event, EventId, EventReader, MAX_EVENT_BYTES, Rejected};
@@ -45,6 +47,21 @@ pub enum Form {
     Lines,
 }
 
+/// Stands for a line that is no text: no JSON either.
+const NOT_UTF8: &str = "\u{fffd}";
+
+/// The body as text. Of lines only those that are none are left out, and each of them is rejected by itself.
+pub fn text(body: &[u8], lines: bool) -> Result<Cow<'_, str>, RequestError> {
+    match std::str::from_utf8(body) {
+        Ok(text) => Ok(Cow::Borrowed(text)),
+        Err(_) if lines => {
+            let lines = body.split(|byte| *byte == b'\n').map(|line| std::str::from_utf8(line).unwrap_or(NOT_UTF8));
+            Ok(Cow::Owned(lines.collect::<Vec<_>>().join("\n")))
+        }
+        Err(error) => Err(RequestError::Unparsable(format!("not UTF-8: {error}"))),
+    }
+}
+
 /// Finds the events in a body, without looking into them.
 pub fn split(body: &str, ndjson: bool) -> Result<(Form, Vec<&str>), RequestError> {
     let form = match body.trim_start().as_bytes().first() {
@@ -84,6 +101,9 @@ pub fn validate<'b>(
         let reason = format!("an event must not be larger than {MAX_EVENT_BYTES} bytes");
         return Err(Rejected { field: String::new(), reason });
     }
+    if text == NOT_UTF8 {
+        return Err(Rejected { field: String::new(), reason: "the line is not UTF-8".to_owned() });
+    }
     let make_id = || match &context.idempotency_key {
         Some(key) => EventId::Given(format!("{key}-{index}")),
         None => EventId::Made(uuid::Uuid::now_v7().to_string()),
@@ -115,6 +135,8 @@ mod tests {
         assert_eq!(split(r#"{"a":1}"#, false).unwrap(), (Form::One, vec![r#"{"a":1}"#]));
         assert_eq!(split(r#" [{"a":1},{"b":2}]"#, false).unwrap(), (Form::Array, vec![r#"{"a":1}"#, r#"{"b":2}"#]));
         assert_eq!(split("{\"a\":1}\n\n{\"b\"\n", true).unwrap(), (Form::Lines, vec![r#"{"a":1}"#, r#"{"b""#]));
+        assert_eq!(text(b"a\n\xff\xc3\xa9\n\nb", true).unwrap(), "a\n\u{fffd}\n\nb");
+        assert!(matches!(text(b"\xff", false), Err(RequestError::Unparsable(_))));
         for bad in ["", "  ", "{", "[{}", "{} {}"] {
             assert!(matches!(split(bad, false), Err(RequestError::Unparsable(_))), "{bad}");
         }
