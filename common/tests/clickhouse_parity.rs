@@ -128,10 +128,10 @@ fn event_text(random: &mut Random, seed: u64, number: u64, from: i64) -> String 
     add(random, "fine", fine);
     let float = match random.below(4) {
         0 => format!("{}{}e{}", sign(random), random.below(99) + 1, random.below(40)),
-        1 => format!("\"{}.5\"", random.below(9)),
+        1 => format!("{}.5", random.below(9)),
         _ => format!("{}{}.{}", sign(random), random.below(1_000), random.below(1_000_000_000_000)),
     };
-    let float = if float.contains('e') { format!("\"{float}\"") } else { float };
+    let float = if random.below(2) == 0 { format!("\"{float}\"") } else { float };
     add(random, "float", float);
     let text = ["a", "B", "é", "\\u0000", "it's", "\\\\ \\\"x\\\"\\n", "", "zz", "2024-01-01", "null", "😀"];
     let text = match random.below(6) {
@@ -148,9 +148,11 @@ fn event_text(random: &mut Random, seed: u64, number: u64, from: i64) -> String 
         _ => format!("{}", 1_700_000_000_000 + random.below(1_000)),
     };
     add(random, "at", at);
-    let list: Vec<String> = (0..random.below(3)).map(|_| random.below(9).to_string()).collect();
+    let list: Vec<String> = (0..random.below(4))
+        .map(|_| if random.below(5) == 0 { "null".to_owned() } else { random.below(9).to_string() })
+        .collect();
     add(random, "list", format!("[{}]", list.join(",")));
-    let real = ["1.0", "2", "-0.5", "\"3.50\"", "1.25"];
+    let real = ["1.0", "2", "-0.5", "\"3.50\"", "1.25", "null", "1e30", "-2.5E200"];
     let reals: Vec<&str> = (0..random.below(4)).map(|_| real[random.index(real.len())]).collect();
     add(random, "reals", format!("[{}]", reals.join(",")));
     let map = match random.below(4) {

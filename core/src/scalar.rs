@@ -189,9 +189,10 @@ fn is_plain(text: &str) -> bool {
     matches!(text, "true" | "false") || (integer && (text == "0" || !digits.starts_with('0')))
 }
 
-/// Whether a value is anything but objects around nothing.
+/// Whether a value is anything but objects around nothing. A null entry is an absent one, as a null property is.
 fn has_leaf(value: &Json) -> bool {
     match value {
+        Json::Null => false,
         Json::Object(entries) => entries.values().any(has_leaf),
         _ => true,
     }
@@ -205,7 +206,8 @@ fn nested(value: Json, kind: &ValueType) -> Result<Json, InvalidValue> {
             if items.len() > MAX_ITEMS {
                 return Err(InvalidValue::TooLong);
             }
-            items.into_iter().map(|value| nested(value, item)).collect()
+            let one = |value: Json| if value.is_null() { Ok(value) } else { nested(value, item) };
+            items.into_iter().map(one).collect()
         }
         (ValueType::Map(item), Json::Object(entries)) => {
             if entries.len() > MAX_ITEMS {
@@ -264,7 +266,7 @@ mod tests {
         assert!(read("[1,\"x\"]", "list<int64>").is_err());
         assert!(read("[1,2]", "vector(3)").is_err());
         assert!(read("{\"a\":1.5}", "map<string,float64>").is_ok());
-        assert!(read("[1,null]", "list<int64>").is_err());
+        assert!(read("[1,null]", "vector(2)").is_err());
     }
 
     #[test]
@@ -275,6 +277,8 @@ mod tests {
         };
         assert_eq!(text("[1, 2.50, \"3\"]", "list<float64>"), "[1.0,2.5,3.0]");
         assert_eq!(text("[1.5, \"1.50\"]", "list<decimal(9,2)>"), "[\"1.50\",\"1.50\"]");
+        assert_eq!(text("[1,null, \"2\"]", "list<int64>"), "[1,null,2]");
+        assert_eq!(text("{\"a\":1,\"b\":null}", "map<string,int64>"), "{\"a\":1}");
         assert_eq!(text("{\"a\":{},\"b\":{\"c\":1}}", "map<string,map<string,int64>>"), "{\"b\":{\"c\":1}}");
     }
 
