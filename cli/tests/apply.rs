@@ -39,20 +39,37 @@ async fn a_check_says_what_apply_would_say() {
     let url = std::env::var("REDIS_URL").unwrap_or_else(|_| stack.redis_url().to_owned());
     let namespace = format!("test_check_{}", millrace_common::clock::now_ms());
     let stores = stores(&url, &namespace);
-    let said = apply::check(&stores, &compile(YAML)).await.unwrap();
+    let said = apply::check(&stores, &compile(YAML), false).await.unwrap();
     assert!(said.contains("only the files were checked: no log under"), "{said}");
 
     let log = Log::create(&url, Names::new(&namespace), LogMeta::new(2, 300_000)).await.unwrap();
-    assert_eq!(apply::check(&stores, &compile(YAML)).await.unwrap(), "nothing was applied before");
+    assert_eq!(apply::check(&stores, &compile(YAML), false).await.unwrap(), "nothing was applied before");
     registry::apply(&log, &source(YAML), ENGINE).await.unwrap();
-    assert_eq!(apply::check(&stores, &compile(YAML)).await.unwrap(), "may follow version 1");
+    assert_eq!(apply::check(&stores, &compile(YAML), false).await.unwrap(), "may follow version 1");
     let changed = compile(&YAML.replace("[1h]", "[2h]"));
-    let refused = apply::check(&stores, &changed).await.unwrap_err().to_string();
+    let refused = apply::check(&stores, &changed, false).await.unwrap_err().to_string();
     assert!(refused.contains("view `clicks@1` has changed; give it `version: 2`"), "{refused}");
+    let none = compile(YAML.split("views:").next().unwrap());
+    let refused = apply::check(&stores, &none, false).await.unwrap_err().to_string();
+    assert!(refused.contains("would end all 1 for good; say --remove-all-views"), "{refused}");
+    assert_eq!(apply::check(&stores, &none, true).await.unwrap(), "may follow version 1");
+}
+
+#[test]
+fn a_schema_that_cannot_be_read_is_told_with_the_line_that_names_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("definitions.yaml");
+    std::fs::write(&file, YAML.replace("partition_by: user }", "partition_by: user, schema: click.json }")).unwrap();
+    let said = || format!("{:#}", apply::read(&file).unwrap_err());
+    assert!(said().starts_with("line 2: event `click`: failed to read its schema"), "{}", said());
+    std::fs::write(folder.path().join("click.json"), "{").unwrap();
+    assert!(said().starts_with("line 2: event `click`: its schema is no JSON"), "{}", said());
+    std::fs::write(folder.path().join("click.json"), "{}").unwrap();
+    assert_eq!(apply::read(&file).unwrap().schemas.len(), 1);
 }
 
 #[tokio::test]
 async fn without_redis_a_check_says_that_it_saw_only_the_files() {
-    let said = apply::check(&stores("redis://127.0.0.1:1", "test_check_away"), &compile(YAML)).await.unwrap();
+    let said = apply::check(&stores("redis://127.0.0.1:1", "test_check_away"), &compile(YAML), false).await.unwrap();
     assert!(said.starts_with("only the files were checked, not what was applied before: failed to connect"), "{said}");
 }

@@ -34,7 +34,13 @@ pub async fn run(args: DevArgs, stores: StoreConfig) -> anyhow::Result<()> {
         ..stores
     };
     migrate::run(migrate::MigrateArgs { partitions: 8, stores: stores.clone() }).await?;
-    apply::run(apply::ApplyArgs { file: args.definitions, check: false, stores: stores.clone() }).await?;
+    apply::run(apply::ApplyArgs {
+        file: args.definitions,
+        check: false,
+        remove_all_views: false,
+        stores: stores.clone(),
+    })
+    .await?;
     let mut env = stack.env();
     env.push(("MILLRACE_NAMESPACE".into(), stores.namespace.clone()));
     let options = ServiceOptions::beside_this_program(env, args.dir.join("logs"))?;

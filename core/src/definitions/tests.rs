@@ -174,7 +174,8 @@ fn a_default_is_a_value_of_its_features_type() {
     let feature = |feature: &str| {
         let line = format!("      - {{ name: x, {feature} }}");
         let yaml = GOOD.replace("      - { name: lines, agg: count, windows: [7d] }", &line);
-        compile(&yaml.replace("product_popularity", "p")).map(|definitions| definitions.views[1].features[0].default.clone())
+        compile(&yaml.replace("product_popularity", "p"))
+            .map(|definitions| definitions.views[1].features[0].default.clone())
     };
     let value = |rest: &str| format!("value: properties.x, {rest}");
     for (written, kept) in [
@@ -205,4 +206,30 @@ fn a_default_is_a_value_of_its_features_type() {
     }
     let message = compile(&BATCH.replace("default: \"0.00\"", "default: none")).unwrap_err();
     assert!(message.contains("line 14: `default` \"none\" of `amount_7d` is no decimal(18,2)"), "{message}");
+}
+
+#[test]
+fn a_service_version_has_one_name() {
+    for label in ["v01", "v+1", "v0", "v", "1", "v1 ", "V1", "v4294967296"] {
+        let bad = GOOD.replace("{ v1: [", &format!("{{ v1: [\"household_spend:spend_7d\"], \"{label}\": ["));
+        let message = compile(&bad).unwrap_err();
+        assert!(message.contains(&format!("a version is v1, v2, …, not `{label}`")), "{message}");
+    }
+}
+
+#[test]
+fn a_schema_lies_beside_its_definitions() {
+    let with = |path: &str| GOOD.replace("[household, product] }", &format!("[household, product], schema: {path} }}"));
+    for path in ["../secret.json", "/etc/secret.json", "a/../../secret.json", "a/.."] {
+        let yaml = with(path);
+        assert_eq!(DefinitionsSource::schema_files(&yaml), [], "{path}");
+        let schemas = [(path.to_owned(), serde_json::json!({}))].into();
+        let said = Definitions::compile(DefinitionsSource { yaml, schemas }).unwrap_err().to_string();
+        assert!(
+            said.contains("line 6: event `purchase`: schema") && said.contains("lies outside the folder"),
+            "{said}"
+        );
+    }
+    let file = SchemaFile { path: "./schemas/a.json".into(), event: "purchase".into(), line: 6 };
+    assert_eq!(DefinitionsSource::schema_files(&with("./schemas/a.json")), [file]);
 }
