@@ -215,17 +215,17 @@ impl Random {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use millrace_core::definitions::{Definitions, DefinitionsSource};
+    use millrace_core::definitions::{Definitions, DefinitionsSource, SchemaFile};
     use millrace_core::event::RawEvent;
 
     fn definitions() -> Definitions {
         let yaml = include_str!("../../examples/journey/millrace.yaml").to_owned();
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/journey");
-        let read = |name: String| {
-            let text = std::fs::read_to_string(folder.join(&name)).unwrap();
-            (name, serde_json::from_str(&text).unwrap())
+        let read = |SchemaFile { path, .. }| {
+            let text = std::fs::read_to_string(folder.join(&path)).unwrap();
+            (path, serde_json::from_str(&text).unwrap())
         };
-        let schemas = DefinitionsSource::schema_paths(&yaml).into_iter().map(read).collect();
+        let schemas = DefinitionsSource::schema_files(&yaml).into_iter().map(read).collect();
         Definitions::compile(DefinitionsSource { yaml, schemas }).unwrap()
     }
 

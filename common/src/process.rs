@@ -58,6 +58,7 @@ pub struct Readiness(Arc<ReadinessState>);
 struct ReadinessState {
     ready: watch::Sender<bool>,
     waiting_for: Mutex<String>,
+    note: Mutex<String>,
 }
 
 impl Readiness {
@@ -81,6 +82,18 @@ impl Readiness {
         if self.0.ready.send_if_modified(|ready| std::mem::replace(ready, false)) {
             tracing::warn!(waiting_for = what, "not ready");
         }
+    }
+
+    /// What an operator should know besides, ready or not; empty: nothing. Logged when it comes and when it goes.
+    pub fn set_note(&self, note: &str) {
+        let mut held = self.0.note.lock();
+        if *held == note {
+            return;
+        }
+        if held.is_empty() != note.is_empty() {
+            tracing::warn!(note, "readiness note");
+        }
+        note.clone_into(&mut held);
     }
 
     /// Whether ready.
@@ -116,10 +129,12 @@ pub fn admin_routes(metrics: PrometheusHandle, readiness: Readiness) -> Router {
 }
 
 async fn ready(State(admin): State<Admin>) -> impl IntoResponse {
+    let note = admin.readiness.0.note.lock().clone();
+    let note = if note.is_empty() { note } else { note + "\n" };
     if admin.readiness.is_ready() {
-        return (StatusCode::OK, "ready\n".to_owned());
+        return (StatusCode::OK, format!("ready\n{note}"));
     }
-    (StatusCode::SERVICE_UNAVAILABLE, format!("waiting for {}\n", admin.readiness.waiting_for()))
+    (StatusCode::SERVICE_UNAVAILABLE, format!("waiting for {}\n{note}", admin.readiness.waiting_for()))
 }
 
 /// Serves `routes` until `shutdown`, then finishes the requests in hand.

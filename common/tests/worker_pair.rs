@@ -155,3 +155,40 @@ async fn each_sink_gets_its_events_once_whichever_store_is_away() {
     let read = [*pair.leader.read.lock(), *pair.follower.read.lock()];
     assert_eq!(read, [appended.count + 2; 2], "a cursor counts each entry once");
 }
+
+/// Nothing else tells of a store that takes no writes: nothing commits.
+#[tokio::test]
+async fn lag_is_told_while_nothing_commits() {
+    let metrics = millrace_common::telemetry::metrics().unwrap();
+    let fixture = Fixture::new("lag").await;
+    let source = DefinitionsSource { yaml: YAML.into(), schemas: Default::default() };
+    registry::apply(&fixture.log, &source, 1).await.unwrap();
+    let pair = Pair { leader: Recorder::new("redis", "click"), follower: Recorder::new("mongodb", "move") };
+    pair.follower.set_away(true);
+    let shutdown = CancellationToken::new();
+    let config = GroupConfig { group: Group::Online, worker: "w".into(), lease: Duration::from_secs(5) };
+    let readiness = Readiness::waiting("the log");
+    let working = tokio::spawn(run_group(fixture.log.clone(), config, pair.clone(), readiness, shutdown.clone()));
+    let appender = Appender::open(&fixture.log, 1).await.unwrap();
+    let mut appended = Appended::default();
+    appended.more(&appender, 100).await;
+    pair.leader.has(&appended.by_type["click"]).await;
+
+    let gauge = |what: &str, sink: &str, partition: u16| -> Option<f64> {
+        let labels = format!("{{group=\"online\",sink=\"{sink}\",partition=\"{partition}\"}} ");
+        let name = format!("millrace_partition_lag_{what}{labels}");
+        metrics.render().lines().find_map(|line| line.strip_prefix(&name)?.parse().ok())
+    };
+    // Every event, and one control entry in each of the two partitions; of the leader none.
+    let entries = |sink: &'static str| move || Some(gauge("entries", sink, 0)? + gauge("entries", sink, 1)?);
+    eventually("the follower's lag", async || entries("mongodb")() == Some(102.0)).await;
+    eventually("the leader has none", async || entries("redis")() == Some(0.0)).await;
+    assert_eq!(gauge("seconds", "redis", 0), Some(0.0));
+    let before = gauge("seconds", "mongodb", 0).unwrap();
+    eventually("it grows", async || gauge("seconds", "mongodb", 0).unwrap() > before + 1.0).await;
+    pair.follower.set_away(false);
+    eventually("it is gone", async || entries("mongodb")() == Some(0.0) && gauge("seconds", "mongodb", 0) == Some(0.0))
+        .await;
+    shutdown.cancel();
+    working.await.unwrap().unwrap();
+}

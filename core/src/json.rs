@@ -20,16 +20,23 @@ pub struct InvalidJson {
     pub message: String,
 }
 
-/// Integers at least this large do not fit 64 bits.
+/// Integers at least this large do not fit 64 bits; a parser makes floats of them.
 const TWO_POW_64: f64 = 18_446_744_073_709_551_616.0;
 
 /// Parses one JSON text; `root` names it in errors (`properties`).
 pub fn parse(text: &str, root: &str) -> Result<Value, InvalidJson> {
-    let state = State { path: RefCell::new(root.to_owned()), error: RefCell::new(None) };
+    let state = State { path: RefCell::new(root.to_owned()), error: RefCell::default(), vast: RefCell::default() };
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let parsed = Strict { state: &state }.deserialize(&mut deserializer).and_then(|value| {
         deserializer.end()?;
-        Ok(value)
+        let bent = vast_numbers(text).zip(state.vast.take()).find(|(number, _)| is_integer(number));
+        match bent {
+            None => Ok(value),
+            Some((_, path)) => {
+                *state.path.borrow_mut() = path;
+                Err(state.fail("an integer past 64 bits; send it as a string"))
+            }
+        }
     });
     parsed.map_err(|error| match state.error.into_inner() {
         Some(invalid) => invalid,
@@ -37,11 +44,39 @@ pub fn parse(text: &str, root: &str) -> Result<Value, InvalidJson> {
     })
 }
 
+/// Whether the text of a number is that of an integer: its digits are meant, and a float would lose some.
+fn is_integer(text: &str) -> bool {
+    !text.contains(['.', 'e', 'E'])
+}
+
+/// The texts of numbers at least as large as 2^64, in a text that is JSON.
+fn vast_numbers(text: &str) -> impl Iterator<Item = &str> {
+    let in_number = |c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '.' | 'e' | 'E');
+    let mut rest = text;
+    let numbers = std::iter::from_fn(move || {
+        loop {
+            let start = rest.find(|c: char| c == '"' || c == '-' || c.is_ascii_digit())?;
+            rest = &rest[start..];
+            if rest.starts_with('"') {
+                let mut escaped = false;
+                let end = rest[1..].find(|c| {
+                    let closes = c == '"' && !escaped;
+                    escaped = c == '\\' && !escaped;
+                    closes
+                })?;
+                rest = &rest[end + 2..];
+                continue;
+            }
+            let (number, after) = rest.split_at(rest.find(|c| !in_number(c)).unwrap_or(rest.len()));
+            rest = after;
+            return Some(number);
+        }
+    });
+    numbers.filter(|number| number.parse().is_ok_and(|value: f64| value.abs() >= TWO_POW_64))
+}
+
 /// A float as a number that the warehouse holds, or why not.
 fn checked_float(value: f64) -> Result<Number, &'static str> {
-    if value.abs() >= TWO_POW_64 {
-        return Err("a number past 64 bits; send it as a string");
-    }
     // `-0` comes as a float, and would be written as one; an integer that says so is zero.
     if value == 0.0 {
         return Ok(0.into());
@@ -52,6 +87,8 @@ fn checked_float(value: f64) -> Result<Number, &'static str> {
 struct State {
     path: RefCell<String>,
     error: RefCell<Option<InvalidJson>>,
+    /// Paths of the numbers past 64 bits, in the order of the text: whether they are floats only their texts say.
+    vast: RefCell<Vec<String>>,
 }
 
 impl State {
@@ -109,6 +146,10 @@ impl<'de> Visitor<'de> for Strict<'_> {
     }
 
     fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
+        if value.abs() >= TWO_POW_64 {
+            let path = self.state.path.borrow().clone();
+            self.state.vast.borrow_mut().push(path);
+        }
         checked_float(value).map(Value::Number).map_err(|message| self.state.fail(message))
     }
 
@@ -180,6 +221,20 @@ mod tests {
         assert_eq!(refused(r#"{"a":-18446744073709551617}"#).0, "properties.a");
         assert_eq!(refused(r#"{"a":1,"a.b":2}"#).0, "properties.a.b");
         assert_eq!(refused(r#"{"a":{"":2}}"#).0, "properties.a.");
+    }
+
+    #[test]
+    fn a_float_may_be_as_large_as_a_float_can() {
+        let text = r#"{"a":1e20,"b":[-1.5E300,{"c\\":18446744073709551616.0}],"\"1":"123456789012345678901234567890"}"#;
+        let value = parse(text, "properties").unwrap();
+        assert_eq!(
+            value,
+            json!({"a": 1e20, "b": [-1.5e300, {"c\\": 18446744073709551616.0}], "\"1": "123456789012345678901234567890"})
+        );
+        // The same number as an integer means its digits, wherever floats stand around it.
+        assert_eq!(refused(r#"{"a":1e20,"b":[1E300,{"c":100000000000000000000}]}"#).0, "properties.b[1].c");
+        assert_eq!(refused(r#"{"\"9e99":"\\","b":-99999999999999999999,"c":1e99}"#).0, "properties.b");
+        assert!(refused(r#"{"a":1e400}"#).1.contains("number out of range"));
     }
 
     #[test]

@@ -11,6 +11,11 @@ use crate::key::kind_of;
 
 /// The most items of a list, entries of a map.
 const MAX_ITEMS: usize = 10_000;
+/// The longest text that a view reads, in bytes. Aggregates hold what they read, some of it many times over: a bound of
+/// each value is what bounds a slot, whatever comes in whatever order ([`crate::codec::max_bytes`]).
+pub const MAX_TEXT_BYTES: usize = 16 * 1024;
+/// The longest list or map that a view reads, in bytes of its JSON. A vector is as long as its type says.
+pub const MAX_NESTED_BYTES: usize = 64 * 1024;
 
 /// A value as an aggregate takes it. Its type is the input's declared one.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,6 +51,16 @@ pub enum InvalidValue {
     /// Too many items.
     #[error("more than {MAX_ITEMS} items")]
     TooLong,
+    /// Too many bytes to be kept in feature state.
+    #[error("{bytes} bytes; a view reads a {kind} of at most {most}")]
+    TooLarge {
+        /// The declared type.
+        kind: String,
+        /// Its length.
+        bytes: usize,
+        /// The longest that is read.
+        most: usize,
+    },
 }
 
 impl<'a> Scalar<'a> {
@@ -57,6 +72,9 @@ impl<'a> Scalar<'a> {
             return Ok(None);
         }
         let wrong = || InvalidValue::WrongType { expected: kind.to_string(), got: text.chars().take(60).collect() };
+        let bounded = |bytes: usize, most: usize| {
+            if bytes <= most { Ok(()) } else { Err(InvalidValue::TooLarge { kind: kind.to_string(), bytes, most }) }
+        };
         let unquoted = unquote(text);
         let number = unquoted.as_deref().unwrap_or(text);
         Ok(Some(match kind {
@@ -70,7 +88,10 @@ impl<'a> Scalar<'a> {
             },
             ValueType::Timestamp => Self::Int(timestamp(number).ok_or_else(wrong)?),
             ValueType::String => match unquoted {
-                Some(string) => Self::Text(string),
+                Some(string) => {
+                    bounded(string.len(), MAX_TEXT_BYTES)?;
+                    Self::Text(string)
+                }
                 // Written as a number where a name is meant: its text, which has one form only.
                 None if is_plain(text) => Self::Text(Cow::Borrowed(text)),
                 None => return Err(wrong()),
@@ -85,7 +106,11 @@ impl<'a> Scalar<'a> {
                 if !has_leaf(&value) {
                     return Ok(None);
                 }
-                Self::Json(Cow::Owned(nested(value, kind)?.to_string()))
+                let canonical = nested(value, kind)?.to_string();
+                if !matches!(kind, ValueType::Vector(_)) {
+                    bounded(canonical.len(), MAX_NESTED_BYTES)?;
+                }
+                Self::Json(Cow::Owned(canonical))
             }
         }))
     }
@@ -164,9 +189,10 @@ fn is_plain(text: &str) -> bool {
     matches!(text, "true" | "false") || (integer && (text == "0" || !digits.starts_with('0')))
 }
 
-/// Whether a value is anything but objects around nothing.
+/// Whether a value is anything but objects around nothing. A null entry is an absent one, as a null property is.
 fn has_leaf(value: &Json) -> bool {
     match value {
+        Json::Null => false,
         Json::Object(entries) => entries.values().any(has_leaf),
         _ => true,
     }
@@ -180,7 +206,8 @@ fn nested(value: Json, kind: &ValueType) -> Result<Json, InvalidValue> {
             if items.len() > MAX_ITEMS {
                 return Err(InvalidValue::TooLong);
             }
-            items.into_iter().map(|value| nested(value, item)).collect()
+            let one = |value: Json| if value.is_null() { Ok(value) } else { nested(value, item) };
+            items.into_iter().map(one).collect()
         }
         (ValueType::Map(item), Json::Object(entries)) => {
             if entries.len() > MAX_ITEMS {
@@ -239,7 +266,7 @@ mod tests {
         assert!(read("[1,\"x\"]", "list<int64>").is_err());
         assert!(read("[1,2]", "vector(3)").is_err());
         assert!(read("{\"a\":1.5}", "map<string,float64>").is_ok());
-        assert!(read("[1,null]", "list<int64>").is_err());
+        assert!(read("[1,null]", "vector(2)").is_err());
     }
 
     #[test]
@@ -250,6 +277,8 @@ mod tests {
         };
         assert_eq!(text("[1, 2.50, \"3\"]", "list<float64>"), "[1.0,2.5,3.0]");
         assert_eq!(text("[1.5, \"1.50\"]", "list<decimal(9,2)>"), "[\"1.50\",\"1.50\"]");
+        assert_eq!(text("[1,null, \"2\"]", "list<int64>"), "[1,null,2]");
+        assert_eq!(text("{\"a\":1,\"b\":null}", "map<string,int64>"), "{\"a\":1}");
         assert_eq!(text("{\"a\":{},\"b\":{\"c\":1}}", "map<string,map<string,int64>>"), "{\"b\":{\"c\":1}}");
     }
 
@@ -266,6 +295,23 @@ mod tests {
         for text in ["{\"a\":[]}", "[]", "1.50", "\"\""] {
             assert_eq!(any(text), Ok(true), "{text}");
         }
+    }
+
+    #[test]
+    fn a_value_is_as_long_as_feature_state_can_keep() {
+        let text = |bytes: usize| format!("\"{}\"", "x".repeat(bytes));
+        assert!(read(&text(MAX_TEXT_BYTES), "string").is_ok());
+        let refused = read(&text(MAX_TEXT_BYTES + 1), "string").unwrap_err();
+        assert_eq!(refused.to_string(), "16385 bytes; a view reads a string of at most 16384");
+        // By its bytes, not by how it is written.
+        assert!(read(&format!("\"{}\"", "\\u0041".repeat(MAX_TEXT_BYTES)), "string").is_ok());
+        assert!(read(&format!("\"{}\"", "é".repeat(MAX_TEXT_BYTES)), "string").is_err());
+        let list = |item: &str| format!("[{}]", vec![text(99); MAX_NESTED_BYTES / 102].join(item));
+        assert!(read(&list(", "), "list<string>").is_ok(), "spaces do not count");
+        assert!(read(&list(",\"xxx\","), "list<string>").is_err());
+        assert!(read(&format!("[{}]", vec!["0.12345678901234567"; 8_192].join(",")), "vector(8192)").is_ok());
+        // What is only counted is not kept.
+        assert!(Scalar::read(&text(1_000_000), &ValueType::Any).is_ok());
     }
 
     #[test]

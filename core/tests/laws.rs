@@ -266,6 +266,7 @@ proptest! {
         for event in &events {
             slot.absorb(view, event.stamp(), &event.inputs(view));
         }
+        prop_assert!(codec::encode(&slot).len() as u64 <= codec::max_bytes(view));
         prop_assert_eq!(codec::encode(&slot), codec::encode(&expected));
         prop_assert_eq!(slot, expected);
     }
@@ -313,4 +314,68 @@ fn past_the_exact_range_a_distinct_count_says_so() {
     let answer = &assemble(view, &[slot], &[0], 1)[0];
     assert_eq!((answer.status, answer.value.clone()), (Status::Error, Value::Null));
     assert_eq!(answer.reason.as_deref(), Some("more than 65536 distinct values"));
+}
+
+/// The longest values, ids and numbers, in every tile that can be at once: what the definition allows and no more.
+#[test]
+fn no_slot_outgrows_what_its_definition_says() {
+    let kinds = ["string", "list<string>", "vector(40)", "\"decimal(38,2)\"", "int64", "float64", "bool"];
+    let windows = ["lifetime", "{ sliding: 60s, hop: 7s }", "{ tumbling: 30s }", "{ session: 5s }"];
+    let mut features = String::new();
+    for (at, window) in windows.iter().enumerate() {
+        features.push_str(&format!("      - {{ name: n_{at}, agg: count, window: {window} }}\n"));
+        for (kind, name) in kinds.iter().enumerate() {
+            for agg in ["count", "min", "sum", "mean", "first", "last", "last_n, n: 4", "distinct_count"] {
+                let short = agg.split(',').next().unwrap();
+                features.push_str(&format!(
+                    "      - {{ name: {short}_{kind}_{at}, agg: {agg}, value: properties.p{kind}, type: {name}, window: {window} }}\n"
+                ));
+            }
+        }
+    }
+    let features: Vec<&str> = features.lines().collect();
+    // Each aggregation with the types that it takes.
+    let yaml = |features: &[&str]| {
+        format!(
+            "entities: {{ user: {{ key: user_id, type: int64 }} }}\nevents: {{ click: {{ partition_by: user }} }}\nviews:\n  \
+             - name: v\n    entity: user\n    from: [click]\n    lateness: 20s\n    features:\n{}",
+            features.join("\n")
+        )
+    };
+    let compile = |yaml: String| Definitions::compile(DefinitionsSource { yaml, schemas: BTreeMap::new() });
+    let taken: Vec<&str> = features.into_iter().filter(|line| compile(yaml(&[line])).is_ok()).collect();
+    let definitions = compile(yaml(&taken)).unwrap();
+    let view = &definitions.views[0];
+    assert!(view.features.len() > 4 * 30, "{}", view.features.len());
+
+    let mut slot = Slot::empty(view);
+    let mut largest = 0;
+    for number in 0..2_000u64 {
+        let text = format!("{number:08}").repeat(2_048);
+        let read = |text: String, kind: &_| Scalar::read(&text, kind).unwrap().map(Scalar::into_owned);
+        let inputs: Vec<Option<Scalar<'static>>> = view
+            .inputs
+            .iter()
+            .map(|(_, kind)| match kind.to_string().as_str() {
+                "string" => read(format!("\"{text}\""), kind),
+                "list<string>" => read(format!("[\"{0}\",\"{0}\",\"{0}\"]", text), kind),
+                "vector(40)" => read(format!("[{}]", vec!["-2.2250738585072014e-308"; 40].join(",")), kind),
+                "int64" => Some(Scalar::Int(if number % 2 == 0 { i64::MIN + number as i64 } else { i64::MAX })),
+                "float64" => Some(Scalar::Float(number as f64 / 3.0)),
+                "bool" => Some(Scalar::Bool(true)),
+                _ => Some(Scalar::Decimal(-99_999_999_999_999_999_999_999_999_999_999_999_999 + i128::from(number))),
+            })
+            .collect();
+        let id = format!("{number:0256}");
+        let time = i64::MAX / 4 - 500_000 + number as i64 * 250 + if number % 8 < 4 { 0 } else { 5_001 };
+        let position = Position::new(u64::MAX - 5_000 + number, u64::MAX);
+        let stamp = Stamp { feature_time: time, event_id: &id, position, partition: Partition(u16::MAX) };
+        slot.absorb(view, stamp, &inputs);
+        largest = largest.max(codec::encode(&slot).len() as u64);
+    }
+    let bound = codec::max_bytes(view);
+    assert!(largest <= bound, "{largest} of {bound}");
+    // Sets alone are far from full here.
+    let sets = view.features.iter().filter(|feature| feature.aggregation == Aggregation::DistinctCount).count() as u64;
+    assert!(bound < 2 * largest + sets * 12 * 1_100_000, "{largest} of {bound}");
 }

@@ -1,5 +1,7 @@
 //! From request bodies to entries: split, validate, append. Knows nothing of HTTP.
 
+use std::borrow::Cow;
+
 use millrace_common::clock::now_ms;
 use millrace_common::log::{AppendError, Appender};
 use millrace_core::event::{Event, EventId, EventReader, MAX_EVENT_BYTES, Rejected};
@@ -48,6 +50,21 @@ pub enum Form {
     Lines,
 }
 
+/// Stands for a line that is no text: no JSON either.
+const NOT_UTF8: &str = "\u{fffd}";
+
+/// The body as text. Of lines only those that are none are left out, and each of them is rejected by itself.
+pub fn text(body: &[u8], lines: bool) -> Result<Cow<'_, str>, RequestError> {
+    match std::str::from_utf8(body) {
+        Ok(text) => Ok(Cow::Borrowed(text)),
+        Err(_) if lines => {
+            let lines = body.split(|byte| *byte == b'\n').map(|line| std::str::from_utf8(line).unwrap_or(NOT_UTF8));
+            Ok(Cow::Owned(lines.collect::<Vec<_>>().join("\n")))
+        }
+        Err(error) => Err(RequestError::Unparsable(format!("not UTF-8: {error}"))),
+    }
+}
+
 /// Finds the events in a body, without looking into them. `told` is its form where the request says it.
 pub fn split(body: &str, told: Option<Form>) -> Result<(Form, Vec<&str>), RequestError> {
     let form = match (body.trim_start().as_bytes().first(), told) {
@@ -88,6 +105,9 @@ pub fn validate<'b>(
         let reason = format!("an event must not be larger than {MAX_EVENT_BYTES} bytes");
         return Err(Rejected { field: String::new(), reason });
     }
+    if text == NOT_UTF8 {
+        return Err(Rejected { field: String::new(), reason: "the line is not UTF-8".to_owned() });
+    }
     let make_id = || match &context.idempotency_key {
         Some(key) => EventId::Given(format!("{key}-{index}")),
         None => EventId::Made(uuid::Uuid::now_v7().to_string()),
@@ -125,6 +145,8 @@ mod tests {
             split("{\"a\":1}\n\n{\"b\"\n", Some(Form::Lines)).unwrap(),
             (Form::Lines, vec![r#"{"a":1}"#, r#"{"b""#])
         );
+        assert_eq!(text(b"a\n\xff\xc3\xa9\n\nb", true).unwrap(), "a\n\u{fffd}\n\nb");
+        assert!(matches!(text(b"\xff", false), Err(RequestError::Unparsable(_))));
         for bad in ["", "  ", "{", "[{}", "{} {}"] {
             assert!(matches!(split(bad, None), Err(RequestError::Unparsable(_))), "{bad}");
         }

@@ -16,6 +16,12 @@ pub enum RequestError {
     /// The body, or the number of its events, is over the limit.
     #[error("{0}")]
     TooLarge(String),
+    /// The body is compressed, or encoded otherwise.
+    #[error("the header `Content-Encoding: {0}` is not taken; send the body as it is")]
+    Encoded(String),
+    /// There is no such route, or it takes another method.
+    #[error("{1}")]
+    Route(StatusCode, &'static str),
     /// The body did not arrive in time.
     #[error("the request body did not arrive in time")]
     Slow,
@@ -50,6 +56,8 @@ impl IntoResponse for RequestError {
         let (status, body) = match self {
             Self::Unparsable(_) => (StatusCode::BAD_REQUEST, json!({ "error": error })),
             Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, json!({ "error": error })),
+            Self::Encoded(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, json!({ "error": error })),
+            Self::Route(status, _) => (status, json!({ "error": error })),
             Self::Slow => (StatusCode::REQUEST_TIMEOUT, json!({ "error": error })),
             Self::Rejected(rejected) => {
                 (StatusCode::UNPROCESSABLE_ENTITY, json!({ "error": error, "field": rejected.field }))

@@ -12,7 +12,7 @@ use millrace_core::event::{EventReader, Rejected};
 use serde::Serialize;
 use serde_json::json;
 
-use crate::admit::{Accepted, Form, RequestContext, append, split, validate};
+use crate::admit::{Accepted, Form, RequestContext, append, split, text, validate};
 use crate::body;
 use crate::cloudevents::Mode;
 use crate::error::RequestError;
@@ -24,6 +24,17 @@ const MAX_HEADER_BYTES: usize = 200;
 /// The routes that take events.
 pub fn routes(shared: Arc<Shared>) -> Router {
     Router::new().route("/v1/events", post(events)).route("/event", post(flat_event)).with_state(shared)
+}
+
+/// Answers in words what no route, or no method of one, takes.
+pub fn with_fallbacks(routes: Router) -> Router {
+    routes
+        .method_not_allowed_fallback(|| async {
+            RequestError::Route(StatusCode::METHOD_NOT_ALLOWED, "this route does not take this method")
+        })
+        .fallback(|| async {
+            RequestError::Route(StatusCode::NOT_FOUND, "there is no such route; events go to POST /v1/events or /event")
+        })
 }
 
 async fn events(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Body) -> Result<Response, RequestError> {
@@ -41,7 +52,11 @@ async fn flat_event(
 async fn take(shared: &Shared, headers: &HeaderMap, body: Body, flat: bool) -> Result<Response, RequestError> {
     let _permit = shared.permits.try_acquire().map_err(|_| RequestError::Busy)?;
     let body = body::read(body, shared.max_body, shared.body_timeout).await?;
-    let text = std::str::from_utf8(&body).map_err(|error| RequestError::Unparsable(format!("not UTF-8: {error}")))?;
+    if let Some(encoding) = header_text(headers, header::CONTENT_ENCODING.as_str())?
+        && !encoding.eq_ignore_ascii_case("identity")
+    {
+        return Err(RequestError::Encoded(encoding.to_owned()));
+    }
     let content_type = header_text(headers, header::CONTENT_TYPE.as_str())?.unwrap_or_default();
     let cloudevents = Mode::of(content_type, headers)?;
     if flat && cloudevents.is_some() {
@@ -49,6 +64,7 @@ async fn take(shared: &Shared, headers: &HeaderMap, body: Body, flat: bool) -> R
     }
     let ndjson = content_type.contains("ndjson") || content_type.contains("jsonl");
     let form = cloudevents.map(Mode::form).or(ndjson.then_some(Form::Lines));
+    let text = &*text(&body, ndjson)?;
     let context = RequestContext {
         idempotency_key: header_text(headers, "idempotency-key")?.map(str::to_owned),
         // A trace that cannot be read is nobody's reason to lose an event.
@@ -129,7 +145,7 @@ fn answer(form: Form, admitted: Admitted) -> Result<Response, RequestError> {
             return Ok((StatusCode::ACCEPTED, Json(body)).into_response());
         }
     }
-    let none = accepted.is_empty() && !rejected.is_empty();
+    let none = accepted.is_empty();
     let rejected: Vec<_> = rejected
         .into_iter()
         .map(|(index, rejected)| json!({ "index": index, "field": rejected.field, "error": rejected.reason }))
@@ -137,7 +153,9 @@ fn answer(form: Form, admitted: Admitted) -> Result<Response, RequestError> {
     let status = if none { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::ACCEPTED };
     let mut body = json!({ "accepted": accepted.len(), "rejected": rejected });
     if none {
-        body["error"] = "no event of this request is valid".into();
+        let empty = body["rejected"] == json!([]);
+        body["error"] =
+            if empty { "there is no event in this request" } else { "no event of this request is valid" }.into();
     }
     Ok((status, Json(body)).into_response())
 }

@@ -31,7 +31,7 @@ pub async fn run(
     let names = Names::new(&config.stores.namespace);
     tokio::spawn(state::keep_current(shared.clone(), config.stores.redis_url.clone(), names, shutdown.clone()));
     tokio::spawn(metrics_upkeep(metrics.clone(), shutdown.clone()));
-    let routes = http::routes(shared).merge(admin_routes(metrics, readiness));
+    let routes = http::with_fallbacks(http::routes(shared).merge(admin_routes(metrics, readiness)));
     let serving = tokio::spawn(serve(listener, routes, shutdown.clone()));
     shutdown.cancelled().await;
     drain(config.process.grace, async { Ok(serving.await??) }).await

@@ -46,10 +46,17 @@ impl RedisSink {
             let view = &definitions.views[*view];
             (self.hash(definitions, view, key), vec![self.field(view)])
         };
-        let values = self.store.read(&missing.iter().map(read).collect::<Vec<_>>()).await.map_err(away)?;
-        for ((place, (view, _)), value) in missing.into_iter().zip(values) {
+        let found = self.store.read_each(&missing.iter().map(read).collect::<Vec<_>>()).await.map_err(away)?;
+        for ((place, (view, _)), fields) in missing.into_iter().zip(found) {
             let view = &definitions.views[view];
-            match value.into_iter().next().flatten().map(|bytes| codec::decode_for(view, &bytes)) {
+            let value = match fields {
+                Ok(fields) => fields.into_iter().next().flatten(),
+                Err(wrong) => {
+                    self.fold.refuse(place, wrong.to_string());
+                    continue;
+                }
+            };
+            match value.map(|bytes| codec::decode_for(view, &bytes)) {
                 None => self.fold.load(place, Slot::empty(view)),
                 Some(Ok(slot)) => self.fold.load(place, slot),
                 Some(Err(error)) => self.fold.refuse(place, format!("the stored slot cannot be read: {error}")),
@@ -117,7 +124,8 @@ impl Sink for RedisSink {
         for outcome in outcomes.iter().flatten() {
             match outcome {
                 PutOutcome::Written | PutOutcome::Already => {}
-                PutOutcome::Stale | PutOutcome::Undecodable => return Err(SinkError::Stale),
+                // Whatever is there instead is met again when it is loaded: there it costs its own entries only.
+                PutOutcome::Stale | PutOutcome::Undecodable | PutOutcome::WrongType => return Err(SinkError::Stale),
             }
         }
         self.fold.clean();

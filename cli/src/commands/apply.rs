@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use clap::Args;
 use millrace_common::config::StoreConfig;
-use millrace_common::log::{Log, registry};
+use millrace_common::log::{Log, LogError, registry};
 use millrace_common::names::Names;
 use millrace_common::stores::clickhouse::ClickHouse;
 use millrace_common::worker::DefinitionsCache;
 use millrace_core::codec::ENGINE;
-use millrace_core::definitions::{Definitions, DefinitionsSource};
+use millrace_core::definitions::{Definitions, DefinitionsSource, SchemaFile};
 
 /// Puts definitions in force: stored beside the log under the next number, and from one entry on in each partition.
 /// Applying the same again changes nothing.
@@ -20,9 +20,14 @@ pub struct ApplyArgs {
     /// The definitions (YAML). Schemas are read from paths relative to it.
     pub file: PathBuf,
 
-    /// Only check.
+    /// Only check: the files, and whether they may follow the versions that were applied before, if Redis answers.
     #[arg(long)]
     pub check: bool,
+
+    /// Takes definitions without a view after some with views: every feature ends, and none of them comes back under its
+    /// version.
+    #[arg(long)]
+    pub remove_all_views: bool,
 
     /// The stores.
     #[command(flatten)]
@@ -38,18 +43,51 @@ pub async fn run(args: ApplyArgs) -> anyhow::Result<()> {
         bail!("{} defines nothing; in force, it would remove every view for good", args.file.display());
     }
     if args.check {
-        println!("{}: {} views, {} services", args.file.display(), definitions.views.len(), definitions.services.len());
+        let follows = check(&args.stores, &definitions, args.remove_all_views).await?;
+        let (views, services) = (definitions.views.len(), definitions.services.len());
+        println!("{}: {views} views, {services} services; {follows}", args.file.display());
         return Ok(());
     }
-    let version = apply(&args.stores, source, &definitions).await?;
+    let version = apply(&args.stores, source, &definitions, args.remove_all_views).await?;
     println!("definitions version {version} in force");
     Ok(())
 }
 
-async fn apply(stores: &StoreConfig, source: DefinitionsSource, definitions: &Definitions) -> anyhow::Result<u32> {
+/// Whether `apply` would take these definitions now, in words; an error where it would not.
+pub async fn check(stores: &StoreConfig, definitions: &Definitions, remove_all_views: bool) -> anyhow::Result<String> {
+    let log = match Log::open(&stores.redis_url, Names::new(&stores.namespace)).await {
+        Ok(log) => log,
+        Err(LogError::NotCreated(namespace)) => {
+            return Ok(format!("only the files were checked: no log under `{namespace}` yet, so nothing comes before"));
+        }
+        Err(error) => return Ok(format!("only the files were checked, not what was applied before: {error}")),
+    };
+    Ok(match may_follow(&log, definitions, remove_all_views).await? {
+        0 => "nothing was applied before".to_owned(),
+        latest => format!("may follow version {latest}"),
+    })
+}
+
+async fn apply(
+    stores: &StoreConfig,
+    source: DefinitionsSource,
+    definitions: &Definitions,
+    remove_all_views: bool,
+) -> anyhow::Result<u32> {
     let log = Log::open(&stores.redis_url, Names::new(&stores.namespace)).await?;
+    may_follow(&log, definitions, remove_all_views).await?;
+    // The warehouse first: no event of a new type may arrive before its columns are there.
+    let clickhouse = ClickHouse::connect(&stores.clickhouse_url, &stores.namespace)?;
+    clickhouse.apply_definitions(definitions).await?;
+    let version = registry::apply(&log, &source, ENGINE).await?;
+    clickhouse.record_definitions(definitions, version).await?;
+    Ok(version)
+}
+
+/// The version that these definitions may follow, which is the latest; an error says why they may not.
+async fn may_follow(log: &Log, definitions: &Definitions, remove_all_views: bool) -> anyhow::Result<u32> {
     let cache = DefinitionsCache::new(log.clone());
-    let latest = registry::latest(&log).await?;
+    let latest = registry::latest(log).await?;
     let mut earlier = Vec::new();
     for version in 1..=latest {
         earlier.push(cache.get(version).await?);
@@ -59,12 +97,13 @@ async fn apply(stores: &StoreConfig, source: DefinitionsSource, definitions: &De
     if !conflicts.is_empty() {
         bail!("these definitions cannot follow version {latest}:\n{}", conflicts.join("\n"));
     }
-    // The warehouse first: no event of a new type may arrive before its columns are there.
-    let clickhouse = ClickHouse::connect(&stores.clickhouse_url, &stores.namespace)?;
-    clickhouse.apply_definitions(definitions).await?;
-    let version = registry::apply(&log, &source, ENGINE).await?;
-    clickhouse.record_definitions(definitions, version).await?;
-    Ok(version)
+    let ended = earlier.last().map_or(0, |last| last.views.len());
+    if definitions.views.is_empty() && ended > 0 && !remove_all_views {
+        bail!(
+            "these definitions have no view, and would end all {ended} for good; say --remove-all-views if that is meant"
+        );
+    }
+    Ok(latest)
 }
 
 /// The YAML, with every schema file that it names.
@@ -72,11 +111,12 @@ pub fn read(file: &Path) -> anyhow::Result<DefinitionsSource> {
     let yaml = std::fs::read_to_string(file).with_context(|| format!("failed to read {}", file.display()))?;
     let folder = file.parent().unwrap_or(Path::new("."));
     let mut schemas = BTreeMap::new();
-    for name in DefinitionsSource::schema_paths(&yaml) {
-        let path = folder.join(&name);
-        let text = std::fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))?;
-        let schema = serde_json::from_str(&text).with_context(|| format!("{} is no JSON", path.display()))?;
-        schemas.insert(name, schema);
+    for SchemaFile { path, event, line } in DefinitionsSource::schema_files(&yaml) {
+        let file = folder.join(&path);
+        let at = |what: &str| format!("line {line}: event `{event}`: {what} {}", file.display());
+        let text = std::fs::read_to_string(&file).with_context(|| at("failed to read its schema"))?;
+        let schema = serde_json::from_str(&text).with_context(|| at("its schema is no JSON:"))?;
+        schemas.insert(path, schema);
     }
     Ok(DefinitionsSource { yaml, schemas })
 }

@@ -215,6 +215,7 @@ fn fate_in_redis(outcome: &PutOutcome) -> Result<Written, Unwritten> {
         PutOutcome::Written => Ok(Written::Now),
         PutOutcome::Already => Ok(Written::Already),
         PutOutcome::Stale => Err(Unwritten::Fenced),
+        PutOutcome::WrongType => Ok(Written::Refused("the key holds no hash (WRONGTYPE); it stays".to_owned())),
         PutOutcome::Undecodable => Ok(Written::Refused("what is stored there is no slot of ours; it stays".to_owned())),
     }
 }

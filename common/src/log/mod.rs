@@ -2,8 +2,8 @@
 //! command that touches the log's keys; what entries mean is `millrace_core`'s, what is done with them the worker's.
 //!
 //! `append` writes, `reader` reads, `cursor` holds leases and progress, `registry` puts definitions in force,
-//! `members` divides the partitions, `job` holds leases and records of batch runs, `dead` and `status` are for looking
-//! at it. `functions` is the library in Redis.
+//! `members` divides the partitions, `job` holds leases and records of batch runs, `dead`, `lag` and `status` are for
+//! looking at it. `functions` is the library in Redis.
 
 pub mod append;
 mod create;
@@ -13,6 +13,7 @@ mod error;
 pub mod functions;
 mod group;
 pub mod job;
+pub mod lag;
 mod link;
 pub mod members;
 mod memory;

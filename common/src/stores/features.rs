@@ -4,12 +4,15 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use super::pieces::pieces;
 use crate::log::{NOT_NOW, functions};
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::{Cmd, FromRedisValue, Pipeline, RedisError, RedisResult, Value};
+use redis::{Cmd, FromRedisValue, Pipeline, RedisError, RedisResult};
 
 /// Keys per pipeline of puts: bounds what one reply holds up.
 const PUTS_PER_PIPELINE: usize = 1_000;
+/// Bytes per pipeline of puts, unless one key has more: bounds what one timeout covers.
+const BYTES_PER_PIPELINE: usize = 16 * 1024 * 1024;
 
 /// The feature state.
 #[derive(Clone)]
@@ -53,6 +56,12 @@ pub struct Put {
     pub slots: Vec<(String, Vec<u8>)>,
 }
 
+impl Put {
+    fn bytes(&self) -> usize {
+        self.slots.iter().map(|(_, value)| value.len()).sum()
+    }
+}
+
 /// What became of one slot of a put.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PutOutcome {
@@ -64,6 +73,24 @@ pub enum PutOutcome {
     Stale,
     /// What is stored is no slot of ours; it stays.
     Undecodable,
+    /// The key holds no hash at all; it stays.
+    WrongType,
+}
+
+/// The code with which Redis refuses a call because of what the key holds.
+const WRONG_TYPE: &str = "WRONGTYPE";
+
+/// The fields of one hash, or what is wrong with its key.
+pub type FoundFields = Result<Vec<Option<Vec<u8>>>, WrongType>;
+
+/// A key that is no hash: somebody else's, or broken. Of that key alone, so no reason to wait for the store.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the key `{key}` holds no hash: {said}")]
+pub struct WrongType {
+    /// The key.
+    pub key: String,
+    /// Redis's word.
+    pub said: String,
 }
 
 impl FeatureStore {
@@ -90,25 +117,40 @@ impl FeatureStore {
         if reads.is_empty() {
             return Ok(Vec::new());
         }
-        let mut pipeline = Pipeline::with_capacity(reads.len());
-        for (key, fields) in reads {
-            pipeline.add_command(redis::cmd("HMGET").arg(key).arg(fields.as_ref()).take());
+        self.query(&read_commands(reads)).await.map_err(FeatureStoreError::Away)
+    }
+
+    /// As [`FeatureStore::read`], but a key that is no hash is told by itself.
+    pub async fn read_each(
+        &self,
+        reads: &[(String, impl AsRef<[String]>)],
+    ) -> Result<Vec<FoundFields>, FeatureStoreError> {
+        if reads.is_empty() {
+            return Ok(Vec::new());
         }
-        self.query(&pipeline).await.map_err(FeatureStoreError::Away)
+        let mut pipeline = read_commands(reads);
+        let replies: Vec<RedisResult<_>> =
+            self.query(pipeline.ignore_errors()).await.map_err(FeatureStoreError::Away)?;
+        let found = replies.into_iter().zip(reads).map(|(reply, (key, _))| match reply {
+            Ok(fields) => Ok(Ok(fields)),
+            Err(error) if error.code() == Some(WRONG_TYPE) => {
+                Ok(Err(WrongType { key: key.clone(), said: error.to_string() }))
+            }
+            Err(error) => Err(FeatureStoreError::Away(error)),
+        });
+        found.collect()
     }
 
     /// Writes slots monotonically, pipelined. Outcomes stand in the order of puts and their slots.
     pub async fn put(&self, puts: &[Put]) -> Result<Vec<Vec<PutOutcome>>, FeatureStoreError> {
         let mut outcomes = Vec::with_capacity(puts.len());
-        for chunk in puts.chunks(PUTS_PER_PIPELINE) {
+        for chunk in pieces(puts, PUTS_PER_PIPELINE, BYTES_PER_PIPELINE, Put::bytes) {
             let mut pipeline = Pipeline::with_capacity(chunk.len());
             chunk.iter().for_each(|put| {
                 pipeline.add_command(put_command(put));
             });
-            let replies: Vec<RedisResult<Vec<i64>>> = {
-                let values: Vec<Value> = self.query(&pipeline).await.map_err(FeatureStoreError::Away)?;
-                values.into_iter().map(|value| redis::from_redis_value(value).map_err(RedisError::from)).collect()
-            };
+            let replies: Vec<RedisResult<Vec<i64>>> =
+                self.query(pipeline.ignore_errors()).await.map_err(FeatureStoreError::Away)?;
             for (reply, put) in replies.into_iter().zip(chunk) {
                 outcomes.push(decode_outcomes(reply, put)?);
             }
@@ -137,6 +179,14 @@ impl FeatureStore {
     }
 }
 
+fn read_commands(reads: &[(String, impl AsRef<[String]>)]) -> Pipeline {
+    let mut pipeline = Pipeline::with_capacity(reads.len());
+    for (key, fields) in reads {
+        pipeline.add_command(redis::cmd("HMGET").arg(key).arg(fields.as_ref()).take());
+    }
+    pipeline
+}
+
 fn put_command(put: &Put) -> Cmd {
     let mut command = functions::call(functions::PUT, &[&put.key]);
     command.arg(put.expire_ms.unwrap_or(0)).arg(put.slots.len());
@@ -147,7 +197,10 @@ fn put_command(put: &Put) -> Cmd {
 }
 
 fn decode_outcomes(reply: RedisResult<Vec<i64>>, put: &Put) -> Result<Vec<PutOutcome>, FeatureStoreError> {
-    let codes = reply.map_err(FeatureStoreError::Away)?;
+    let codes = match reply {
+        Err(error) if error.code() == Some(WRONG_TYPE) => return Ok(vec![PutOutcome::WrongType; put.slots.len()]),
+        reply => reply.map_err(FeatureStoreError::Away)?,
+    };
     if codes.len() != put.slots.len() {
         return Err(FeatureStoreError::Unexpected(format!("{} outcomes for {} slots", codes.len(), put.slots.len())));
     }

@@ -2,4 +2,5 @@
 
 pub mod clickhouse;
 pub mod features;
+mod pieces;
 pub mod profiles;

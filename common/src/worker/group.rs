@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::definitions::DefinitionsCache;
+use super::lag;
 use super::lease::Owned;
 use crate::log::{Group, Log, LogError, cursor, members};
 use crate::process::Readiness;
@@ -46,6 +47,7 @@ pub async fn run_group<S: Sinks>(
     readiness: Readiness,
     shutdown: CancellationToken,
 ) -> Result<(), LogError> {
+    tokio::spawn(lag::watch(log.clone(), config.group, readiness.clone(), shutdown.clone()));
     let cache = DefinitionsCache::new(log.clone());
     let mut running: BTreeMap<u16, Running> = BTreeMap::new();
     let mut every = tokio::time::interval(BEAT);

@@ -2,11 +2,13 @@
 //! channel; back-pressure is not reading.
 //!
 //! `group` decides which partitions this process owns and keeps their leases; `run` is one sink's policy, `step` one
-//! batch; `share` lets one sink read for two; `judge` says each entry's fate before any sink sees it; `sink` is what a consumer adds.
+//! batch; `share` lets one sink read for two; `judge` says each entry's fate before any sink sees it; `lag` tells how far all are
+//! behind; `sink` is what a consumer adds.
 
 mod definitions;
 mod group;
 mod judge;
+mod lag;
 mod lease;
 mod run;
 mod share;

@@ -298,10 +298,6 @@ impl Turn<'_> {
         }
         metrics::counter!("millrace_entries_processed_total", "sink" => sink).increment(batch.read);
         metrics::counter!("millrace_dead_letters_total", "sink" => sink).increment(dead.len() as u64);
-        let behind = (now_ms() - batch.upto.stream_time()).max(0);
-        #[expect(clippy::cast_precision_loss, reason = "a gauge")]
-        metrics::gauge!("millrace_batch_age_seconds", "sink" => sink, "partition" => batch.partition.to_string())
-            .set(behind as f64 / 1_000.0);
         self.position = Some(batch.upto);
         if let Some(place) = &mut self.place {
             place.position = batch.upto;

@@ -2,6 +2,7 @@
 //! and fixed, because the Redis function `put` compares it; the state describes itself, so that any process can
 //! decode it without the one that wrote it.
 
+mod bound;
 mod fold;
 mod read;
 mod state;
@@ -14,6 +15,7 @@ use crate::slot::{Checkpoint, Session, Slot, Tile, WindowState};
 use read::Reader;
 use write::Writer;
 
+pub use bound::{MAX_DOCUMENT_BYTES, MAX_SLOT_BYTES, max_bytes, max_document_bytes};
 pub use fold::{EncodedSlot, Wanted};
 
 /// The first byte of every value written by this engine.

@@ -11,7 +11,7 @@ use std::fmt;
 use super::model::{Definitions, Entity, EventType};
 use super::parse_duration;
 use super::route::route;
-use super::source::{DefinitionsSource, EventSource, File};
+use super::source::{DefinitionsSource, EventSource, File, is_inside};
 use crate::key::KeyType;
 use crate::schema::Schema;
 
@@ -163,6 +163,12 @@ impl Checker {
                 }
             }
             let schema = schema.as_ref().and_then(|path| match schemas.get(path) {
+                _ if !is_inside(path) => {
+                    let reason =
+                        "lies outside the folder of the definitions; name a file in it, without `..` or a `/` before";
+                    self.error(line, format!("event `{name}`: schema `{path}` {reason}"));
+                    None
+                }
                 None => {
                     self.error(line, format!("event `{name}`: schema `{path}` was not found beside the definitions"));
                     None

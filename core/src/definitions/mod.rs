@@ -18,7 +18,7 @@ pub use model::{
 };
 pub use route::{PropertyPath, Route, RouteInput};
 pub use schedule::{InvalidSchedule, Schedule};
-pub use source::DefinitionsSource;
+pub use source::{DefinitionsSource, SchemaFile};
 pub use types::{InvalidType, ValueType};
 
 #[cfg(test)]

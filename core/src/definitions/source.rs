@@ -2,6 +2,7 @@
 //! the log, so that every process compiles the same thing.
 
 use std::collections::BTreeMap;
+use std::path::{Component, Path};
 
 use serde::{Deserialize, Serialize};
 use serde_saphyr::Spanned;
@@ -24,11 +25,31 @@ impl DefinitionsSource {
     }
 
     /// The schema files that a definitions text names, so that they can be read. A text that cannot be parsed names
-    /// none: compiling it says why.
-    pub fn schema_paths(yaml: &str) -> Vec<String> {
-        let file: Result<File, _> = serde_saphyr::from_str(yaml);
-        file.map(|file| file.events.into_values().filter_map(|event| event.value.schema).collect()).unwrap_or_default()
+    /// none, and a path out of its folder is none: compiling it says why.
+    pub fn schema_files(yaml: &str) -> Vec<SchemaFile> {
+        let Ok(file) = serde_saphyr::from_str::<File>(yaml) else { return Vec::new() };
+        let named = file.events.into_iter().filter_map(|(event, spanned)| {
+            let line = spanned.referenced.line();
+            spanned.value.schema.map(|path| SchemaFile { path, event, line })
+        });
+        named.filter(|file| is_inside(&file.path)).collect()
     }
+}
+
+/// A schema file, and who names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SchemaFile {
+    /// Its path beside the definitions, as they write it.
+    pub path: String,
+    /// The event type.
+    pub event: String,
+    /// The line of the event type.
+    pub line: u64,
+}
+
+/// Whether a path stays in the folder that it starts from: what `apply` reads is stored for all to see.
+pub(super) fn is_inside(path: &str) -> bool {
+    Path::new(path).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
 }
 
 #[derive(Debug, Deserialize)]

@@ -167,3 +167,102 @@ fn what_belongs_to_the_other_kind_of_view_is_refused_with_its_line() {
     let said = compile(&GOOD.replace("agg: count, windows", "windows")).unwrap_err();
     assert!(said.contains("`agg` of `lines` is missing"), "{said}");
 }
+
+#[test]
+fn a_view_that_its_store_could_not_take_is_refused_before_it_has_state() {
+    let view = |store: &str, feature: &str| {
+        let line = format!("      - {{ name: x, value: properties.x, {feature} }}");
+        compile(&format!(
+            "entities: {{ user: {{ key: user_id, type: int64 }} }}\nevents: {{ click: {{ partition_by: user }} }}\nviews:\n  \
+             - name: v\n    entity: user\n    store: {store}\n    lateness: 30d\n    from: [click]\n    features:\n{line}\n"
+        ))
+    };
+    for (store, feature) in [
+        ("redis", "agg: last_n, n: 1000, type: string"),
+        ("redis", "agg: last_n, n: 1000, type: int64, windows: [1h, 7d, 30d, 90d]"),
+        ("redis", "agg: last_n, n: 100, type: string, windows: [7d, lifetime]"),
+        ("redis", "agg: distinct_count, type: string, windows: [1h, 7d, 30d]"),
+        ("redis", "agg: last, type: vector(65536)"),
+        ("mongodb", "agg: last_n, n: 400, type: string"),
+        ("mongodb", "agg: last, type: \"map<string,string>\""),
+        ("mongodb", "agg: distinct_count, type: string"),
+        ("clickhouse", "agg: last_n, n: 1000, type: string, windows: [90d]"),
+    ] {
+        assert_eq!(view(store, feature).err(), None, "{store} {feature}");
+    }
+    for (store, feature, said) in [
+        ("redis", "agg: last_n, n: 1000, type: string, windows: [7d]", "1370 MiB, and redis gets 256 MiB at most"),
+        ("redis", "agg: distinct_count, type: string, window: { sliding: 1d, hop: 2m }", "and redis gets 256 MiB"),
+        ("redis", "agg: last_n, n: 1000, type: vector(65536)", "and redis gets 256 MiB"),
+        ("redis", "agg: last, type: string, window: { session: 1s }", "and redis gets 256 MiB"),
+        ("mongodb", "agg: last_n, n: 1000, type: string", "32 MiB, and mongodb gets 16 MiB at most"),
+    ] {
+        let message = view(store, feature).unwrap_err();
+        assert!(message.contains("line 4: view `v@1`: what it keeps") && message.contains(said), "{message}");
+    }
+}
+
+#[test]
+fn a_default_is_a_value_of_its_features_type() {
+    let feature = |feature: &str| {
+        let line = format!("      - {{ name: x, {feature} }}");
+        let yaml = GOOD.replace("      - { name: lines, agg: count, windows: [7d] }", &line);
+        compile(&yaml.replace("product_popularity", "p"))
+            .map(|definitions| definitions.views[1].features[0].default.clone())
+    };
+    let value = |rest: &str| format!("value: properties.x, {rest}");
+    for (written, kept) in [
+        ("agg: count, default: 0".to_owned(), Some(serde_json::json!(0))),
+        ("agg: count, default: null".to_owned(), None),
+        (value("agg: last, type: \"decimal(18,2)\", default: 0"), Some("0.00".into())),
+        (value("agg: last, type: \"decimal(18,2)\", default: \"1.5\""), Some("1.50".into())),
+        (value("agg: mean, type: int64, default: 1"), Some(1.0.into())),
+        (value("agg: last, type: int64, default: 9007199254740993"), Some("9007199254740993".into())),
+        (value("agg: last, type: string, default: unknown"), Some("unknown".into())),
+        (value("agg: last, type: timestamp, default: \"1970-01-01T00:00:01Z\""), Some(1_000.into())),
+        (value("agg: last_n, n: 2, type: float64, default: [1]"), Some(serde_json::json!([1.0]))),
+        (value("agg: last_n, n: 2, type: int64, default: []"), Some(serde_json::json!([]))),
+        (value("agg: last, type: \"map<string,int64>\", default: {}"), Some(serde_json::json!({}))),
+    ] {
+        assert_eq!(feature(&written), Ok(kept), "{written}");
+    }
+    for (written, said) in [
+        ("agg: count, default: none".to_owned(), "`default` \"none\" of `x` is no int64: expected int64, got \"none\""),
+        ("agg: count, default: 1.5".to_owned(), "`default` 1.5 of `x` is no int64"),
+        (value("agg: last, type: \"decimal(18,2)\", default: 0.125"), "`default` 0.125 of `x` is no decimal(18,2)"),
+        (value("agg: last, type: bool, default: 0"), "`default` 0 of `x` is no bool"),
+        (value("agg: last_n, n: 2, type: int64, default: 0"), "`default` 0 of `x` is no list<int64>"),
+        (value("agg: last, type: \"vector(2)\", default: [1]"), "`default` [1] of `x` is no vector(2)"),
+    ] {
+        let message = feature(&written).unwrap_err();
+        assert!(message.contains(said) && message.starts_with("line 19: "), "{message}");
+    }
+    let message = compile(&BATCH.replace("default: \"0.00\"", "default: none")).unwrap_err();
+    assert!(message.contains("line 14: `default` \"none\" of `amount_7d` is no decimal(18,2)"), "{message}");
+}
+
+#[test]
+fn a_service_version_has_one_name() {
+    for label in ["v01", "v+1", "v0", "v", "1", "v1 ", "V1", "v4294967296"] {
+        let bad = GOOD.replace("{ v1: [", &format!("{{ v1: [\"household_spend:spend_7d\"], \"{label}\": ["));
+        let message = compile(&bad).unwrap_err();
+        assert!(message.contains(&format!("a version is v1, v2, …, not `{label}`")), "{message}");
+    }
+}
+
+#[test]
+fn a_schema_lies_beside_its_definitions() {
+    let with = |path: &str| GOOD.replace("[household, product] }", &format!("[household, product], schema: {path} }}"));
+    for path in ["../secret.json", "/etc/secret.json", "a/../../secret.json", "a/.."] {
+        let yaml = with(path);
+        assert_eq!(DefinitionsSource::schema_files(&yaml), [], "{path}");
+        let schemas = [(path.to_owned(), serde_json::json!({}))].into();
+        let said = Definitions::compile(DefinitionsSource { yaml, schemas }).unwrap_err().to_string();
+        assert!(
+            said.contains("line 6: event `purchase`: schema") && said.contains("lies outside the folder"),
+            "{said}"
+        );
+    }
+    let file = SchemaFile { path: "./schemas/a.json".into(), event: "purchase".into(), line: 6 };
+    assert_eq!(DefinitionsSource::schema_files(&with("./schemas/a.json")), [file]);
+}

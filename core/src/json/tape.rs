@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Number, Value};
 
-use super::checked_float;
+use super::{TWO_POW_64, checked_float, is_integer};
 
 /// How deep the fast path follows.
 const MAX_DEPTH: u32 = 64;
@@ -260,7 +260,9 @@ fn number(text: &str) -> Option<Number> {
     if !number.is_f64() {
         return Some(number);
     }
-    checked_float(number.as_f64()?).ok()
+    let value = number.as_f64()?;
+    let bent = value.abs() >= TWO_POW_64 && is_integer(text);
+    if bent { None } else { checked_float(value).ok() }
 }
 
 impl<'t, 'a> Node<'t, 'a> {

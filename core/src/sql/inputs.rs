@@ -2,6 +2,7 @@
 
 use crate::decimal::DecimalType;
 use crate::definitions::{Definitions, InputSource, ValueType};
+use crate::scalar::MAX_TEXT_BYTES;
 
 use super::{quote_name, quote_text};
 
@@ -17,6 +18,9 @@ pub fn input(definitions: &Definitions, source: &InputSource, kind: &ValueType) 
             quote_name(field)
         }
         InputSource::Property(segments) if *kind == ValueType::Any => presence(segments),
+        InputSource::Property(segments) if *kind == ValueType::String => {
+            format!("if(length({}) > {MAX_TEXT_BYTES}, NULL, {})", text(segments), property(segments, kind))
+        }
         InputSource::Property(segments) => property(segments, kind),
         InputSource::Column(name) => quote_name(name),
     }
@@ -30,8 +34,7 @@ fn presence(segments: &[String]) -> String {
 
 /// The property as `kind`.
 pub fn property(segments: &[String], kind: &ValueType) -> String {
-    let path = path(segments);
-    let text = format!("CAST({path}, 'Nullable(String)')");
+    let (path, text) = (path(segments), text(segments));
     match kind {
         // A number with a fraction has many texts, a list too: `Scalar::read` takes neither for a text.
         ValueType::String => {
@@ -62,6 +65,10 @@ pub fn property(segments: &[String], kind: &ValueType) -> String {
 /// What a decimal of that shape looks like: ClickHouse would cut the digits that do not fit.
 fn digits(shape: DecimalType) -> String {
     format!("^-?0*[0-9]{{0,{}}}([.][0-9]{{0,{}}}0*)?$", shape.precision - shape.scale, shape.scale)
+}
+
+fn text(segments: &[String]) -> String {
+    format!("CAST({}, 'Nullable(String)')", path(segments))
 }
 
 fn path(segments: &[String]) -> String {

@@ -245,6 +245,9 @@ fn unexpected(error: impl std::fmt::Display) -> ProfileError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use millrace_core::aggregate::Stamp;
+    use millrace_core::definitions::{Definitions, DefinitionsSource};
+    use millrace_core::scalar::Scalar;
     use mongodb::bson::RawDocumentBuf;
     use serde_json::json;
 
@@ -286,5 +289,49 @@ mod tests {
         assert!(matches!(round_trip(json!("9007199254740993"), "int64").0, Bson::Int64(_)));
         let vast = "123456789012345678901234567890123456.78";
         assert!(matches!(round_trip(json!(vast), "decimal(38,2)").0, Bson::String(_)));
+    }
+
+    /// What BSON makes of values that are as long as they may be, and as short inside as they can.
+    #[test]
+    fn no_document_outgrows_what_its_definition_says() {
+        let kinds = [
+            ("list<int64>", format!("[{}1]", "1,".repeat(9_999))),
+            ("list<string>", format!("[{}\"\"]", "\"\",".repeat(9_999))),
+            ("list<list<bool>>", format!("[{}[]]", "[],".repeat(9_999))),
+            (
+                "\"map<string,int64>\"",
+                format!("{{{}\"x\":1}}", (0..6_000).map(|n| format!("\"{n}\":1,")).collect::<String>()),
+            ),
+            ("string", format!("\"{}\"", "x".repeat(16_384))),
+            ("\"vector(100)\"", format!("[{}1]", "1,".repeat(99))),
+            ("\"decimal(38,2)\"", "\"123456789012345678901234567890123456.78\"".to_owned()),
+            ("int64", "-9223372036854775808".to_owned()),
+        ];
+        let features: String = kinds.iter().enumerate().map(|(at, (kind, _))| feature(at, kind)).collect();
+        let yaml = format!(
+            "entities: {{ user: {{ key: user_id, type: int64 }} }}\nevents: {{ click: {{ partition_by: user }} }}\nviews:\n  \
+             - name: v\n    entity: user\n    store: mongodb\n    from: [click]\n    features:\n{features}"
+        );
+        let source = DefinitionsSource { yaml, schemas: Default::default() };
+        let definitions = Definitions::compile(source).unwrap();
+        let view = &definitions.views[0];
+        let mut slot = Slot::empty(view);
+        for number in 1..4 {
+            let id = format!("{number:0256}");
+            let position = Position::new(u64::MAX, number);
+            let stamp = Stamp { feature_time: i64::MAX / 2, event_id: &id, position, partition: Partition(u16::MAX) };
+            let inputs = view.inputs.iter().zip(&kinds).map(|((_, kind), (_, text))| Scalar::read(text, kind).unwrap());
+            slot.absorb(view, stamp, &inputs.collect::<Vec<_>>());
+        }
+        let bytes = document(view, &slot, Partition(u16::MAX)).to_vec().unwrap().len() as u64;
+        let bound = codec::max_document_bytes(view);
+        assert!(bytes <= bound && bytes * 5 > bound, "{bytes} of {bound}");
+    }
+
+    fn feature(at: usize, kind: &str) -> String {
+        let value = format!("value: properties.p{at}, type: {kind}");
+        format!(
+            "      - {{ name: l{at}, agg: last, {value} }}\n      - {{ name: n{at}, agg: last_n, n: 3, {value} }}\n"
+        )
     }
 }

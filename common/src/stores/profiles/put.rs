@@ -4,6 +4,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use millrace_core::codec::MAX_DOCUMENT_BYTES;
 use millrace_core::definitions::View;
 use millrace_core::key::KeyText;
 use millrace_core::partition::Partition;
@@ -13,16 +14,17 @@ use mongodb::error::ErrorKind;
 use mongodb::options::{ReplaceOneModel, WriteModel};
 
 use super::{ProfileError, ProfileStore, document};
+use crate::stores::pieces::pieces;
 
 /// First wire version with `bulkWrite`: server 8.0.
 const BULK_WIRE_VERSION: i32 = 25;
 const DUPLICATE_KEY: i32 = 11_000;
 /// Documents per command: bounds what one timeout covers.
 const PUTS_PER_COMMAND: usize = 1_000;
+/// Bytes per command, unless one document has more: the server takes no command past 48 MB.
+const BYTES_PER_COMMAND: usize = 16 * 1024 * 1024;
 /// A race of two first inserts looks like a refusal once; a second time it is one.
 const ATTEMPTS: usize = 3;
-/// The server refuses documents past 16 MiB; the filter and the command need a little too.
-const MAX_DOCUMENT_BYTES: usize = 16 * 1024 * 1024 - 64 * 1024;
 
 /// One document that is to be written.
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +58,7 @@ struct Pending {
     collection: String,
     filter: Document,
     document: Document,
+    bytes: usize,
 }
 
 impl ProfileStore {
@@ -88,10 +91,11 @@ impl ProfileStore {
     async fn send(&self, pending: &[Pending]) -> Result<HashMap<usize, (i32, String)>, ProfileError> {
         let bulk = *self.bulk.get_or_try_init(|| self.takes_bulk_writes()).await?;
         let mut errors = HashMap::new();
-        for (number, chunk) in pending.chunks(PUTS_PER_COMMAND).enumerate() {
-            let first = number * PUTS_PER_COMMAND;
+        let mut first = 0;
+        for chunk in pieces(pending, PUTS_PER_COMMAND, BYTES_PER_COMMAND, |put| put.bytes) {
             let found = if bulk { self.bulk_write(chunk).await? } else { self.update(chunk).await? };
             errors.extend(found.into_iter().map(|(index, error)| (first + index, error)));
+            first += chunk.len();
         }
         Ok(errors)
     }
@@ -203,14 +207,16 @@ impl ProfileStore {
     }
 }
 
+/// A document past the limit is of a state that an earlier engine has written: a definition that could come to one is
+/// not applied.
 fn prepare(index: usize, put: &ProfilePut<'_>) -> Result<Pending, String> {
     let document = document::document(put.view, put.slot, put.partition);
     let bytes = document.to_vec().map_err(|error| error.to_string())?.len();
-    if bytes > MAX_DOCUMENT_BYTES {
+    if bytes as u64 > MAX_DOCUMENT_BYTES {
         return Err(format!("the document would have {bytes} bytes, MongoDB takes {MAX_DOCUMENT_BYTES}"));
     }
     let filter = document::older(put.key.as_str(), put.slot.checkpoint);
-    Ok(Pending { index, collection: document::collection(put.view), filter, document })
+    Ok(Pending { index, collection: document::collection(put.view), filter, document, bytes })
 }
 
 /// Codes that no retry cures: the document itself is refused (too large, too deep, or against a validator).

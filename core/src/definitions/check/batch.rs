@@ -120,6 +120,7 @@ impl Checker {
             Err(error) => return self.error(line, format!("{error}")),
         };
         self.index(line, source, view.store, &value_type);
+        let default = self.default(line, source, &value_type);
         let index = view.features.len();
         view.inputs.push((InputSource::Column(source.name.clone()), value_type.clone()));
         view.windows[0].features.push(index);
@@ -129,7 +130,7 @@ impl Checker {
             input: Some(index),
             value_type,
             window: 0,
-            default: source.default.clone(),
+            default,
             index: source.index,
             description: source.description.clone(),
         });

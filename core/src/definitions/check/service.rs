@@ -16,8 +16,9 @@ impl Checker {
             self.name(line, "service", name);
             let mut versions = BTreeMap::new();
             for (label, references) in &spanned.value {
-                let Some(number) = label.strip_prefix('v').and_then(|n| n.parse::<u32>().ok()).filter(|n| *n > 0)
-                else {
+                // `v01` and `v+1` are numbers as well: two labels would name one version.
+                let number = label.strip_prefix('v').and_then(|n| n.parse::<u32>().ok());
+                let Some(number) = number.filter(|number| *number > 0 && *label == format!("v{number}")) else {
                     self.error(line, format!("service `{name}`: a version is v1, v2, …, not `{label}`"));
                     continue;
                 };

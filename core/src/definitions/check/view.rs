@@ -1,13 +1,18 @@
 //! Views and their features: what each reads, how it is folded, what it answers.
 
+use serde_json::Value as Json;
 use serde_saphyr::Spanned;
 
 use super::{Checker, MAX_LAST_N, MAX_SUM_PRECISION};
+use crate::codec;
 use crate::decimal::DecimalType;
 use crate::definitions::ValueType;
 use crate::definitions::model::{Aggregation, Entity, EventType, Feature, InputSource, Slots, Store, View, WindowSpec};
 use crate::definitions::source::{FeatureSource, File, ViewSource};
 use crate::key::KeyType;
+use crate::scalar::Scalar;
+
+const MIB: u64 = 1024 * 1024;
 
 impl Checker {
     pub(super) fn views(&mut self, file: &File, entities: &[Entity], events: &[EventType]) -> Vec<View> {
@@ -25,9 +30,31 @@ impl Checker {
             if views.iter().any(|other| other.name == view.name && other.version == view.version) {
                 self.error(line, format!("view `{}` is declared twice", view.id()));
             }
+            self.size(line, &view);
             views.push(view);
         }
         views
+    }
+
+    /// A state that its store could not take would hold up a partition for good; a view that could come to it is refused
+    /// before it has one.
+    fn size(&mut self, line: u64, view: &View) {
+        let (store, bytes, most) = match view.store {
+            Store::Redis => ("redis", codec::max_bytes(view), codec::MAX_SLOT_BYTES),
+            Store::MongoDb => ("mongodb", codec::max_document_bytes(view), codec::MAX_DOCUMENT_BYTES),
+            Store::ClickHouse => return,
+        };
+        if bytes > most {
+            let (could, most) = (bytes.div_ceil(MIB), most.div_ceil(MIB));
+            self.error(
+                line,
+                format!(
+                    "view `{}`: what it keeps of one key could take {could} MiB, and {store} gets {most} MiB at most; \
+                     write a smaller `n`, fewer windows or a longer `hop`, or move features to another view",
+                    view.id()
+                ),
+            );
+        }
     }
 
     fn view(&mut self, line: u64, source: &ViewSource, entities: &[Entity], events: &[EventType]) -> Option<View> {
@@ -117,6 +144,7 @@ impl Checker {
         let Some(value_type) = self.value_type(line, aggregation, input.as_ref().map(|(_, t)| t)) else { return };
         let input = input.map(|wanted| index_of(&mut view.inputs, wanted));
         self.index(line, source, view.store, &value_type);
+        let default = self.default(line, source, &value_type);
         for (window, suffix) in self.windows(line, source, lateness, view) {
             let name = format!("{}{suffix}", source.name);
             if view.features.iter().any(|other| other.name == name) {
@@ -136,7 +164,7 @@ impl Checker {
                 input,
                 value_type: value_type.clone(),
                 window: index,
-                default: source.default.clone(),
+                default: default.clone(),
                 index: source.index,
                 description: source.description.clone(),
             });
@@ -150,6 +178,21 @@ impl Checker {
         }
         if source.index && !kind.is_scalar() {
             self.error(line, format!("no entity is found by a {kind}; take `index` away"));
+        }
+    }
+
+    /// The default in the form that values of the type have, because readers cannot tell one from the other.
+    pub(super) fn default(&mut self, line: u64, source: &FeatureSource, kind: &ValueType) -> Option<Json> {
+        let written = source.default.as_ref()?;
+        match Scalar::read(&written.to_string(), kind) {
+            Ok(Some(value)) => Some(value.to_json(kind)),
+            // No value of an event is an empty map; a default may be. Null is none.
+            Ok(None) => written.is_object().then(|| written.clone()),
+            Err(error) => {
+                let name = &source.name;
+                self.error(line, format!("`default` {written} of `{name}` is no {kind}: {error}"));
+                None
+            }
         }
     }
 
