@@ -80,7 +80,7 @@ async fn take(shared: &Shared, headers: &HeaderMap, body: Body, flat: bool) -> R
     let admitted = admit(&ready, &context, &items).await.inspect_err(|_| shared.counters.refused.increment(1))?;
     shared.counters.accepted.increment(admitted.accepted.len() as u64);
     shared.counters.rejected.increment(admitted.rejected.len() as u64);
-    answer(form, admitted)
+    answer(form, admitted, context.cloudevents)
 }
 
 struct Admitted {
@@ -129,7 +129,7 @@ struct OneAccepted {
     status: &'static str,
 }
 
-fn answer(form: Form, admitted: Admitted) -> Result<Response, RequestError> {
+fn answer(form: Form, admitted: Admitted, cloudevents: Option<Mode>) -> Result<Response, RequestError> {
     let Admitted { mut accepted, mut rejected } = admitted;
     if form == Form::One {
         if let Some((_, rejected)) = rejected.pop() {
@@ -145,7 +145,8 @@ fn answer(form: Form, admitted: Admitted) -> Result<Response, RequestError> {
             return Ok((StatusCode::ACCEPTED, Json(body)).into_response());
         }
     }
-    let none = accepted.is_empty();
+    // A batch of CloudEvents may be empty, says their format; of ours, that is a sender's mistake.
+    let none = accepted.is_empty() && (cloudevents.is_none() || !rejected.is_empty());
     let rejected: Vec<_> = rejected
         .into_iter()
         .map(|(index, rejected)| json!({ "index": index, "field": rejected.field, "error": rejected.reason }))
