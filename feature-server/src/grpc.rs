@@ -3,6 +3,7 @@
 
 mod call;
 mod features;
+mod gathered;
 mod health;
 mod realtime;
 mod rows;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::routing::any_service;
+use futures::TryStreamExt;
 use millrace_common::process::Readiness;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -27,6 +29,7 @@ use crate::proto::feature_store_v1::feature_store_service_server::FeatureStoreSe
 use crate::proto::millrace_v1::feature_service_server::FeatureServiceServer;
 use crate::state::Shared;
 use features::Features;
+use gathered::Gathered;
 use health::Health;
 use realtime::Realtime;
 
@@ -56,7 +59,7 @@ pub async fn serve(
     });
     let most = u32::try_from(shared.limits.max_requests).unwrap_or(u32::MAX);
     let routes = routes(shared, closing)?.add_service(health_service);
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true)).map_ok(Gathered::new);
     let server = Server::builder()
         .max_concurrent_streams(most)
         .http2_keepalive_interval(Some(KEEPALIVE_EVERY))

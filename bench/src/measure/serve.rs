@@ -9,7 +9,9 @@ use anyhow::Context;
 use millrace_common::clock::now_ms;
 use millrace_devstack::services::ServiceKind;
 use millrace_feature_server::proto::millrace_v1::selection::By;
-use millrace_feature_server::proto::millrace_v1::{FeatureList, GetFeaturesRequest, Selection};
+use millrace_feature_server::proto::millrace_v1::{
+    BatchGetFeaturesRequest, FeatureList, GetFeaturesRequest, Selection,
+};
 use prost::Message;
 use serde_json::json;
 
@@ -75,6 +77,10 @@ pub async fn run(filled: &Installation<'_>, scale: &Scale, report: &mut Report) 
     let row = Row::new("REST, 8 features of 100 keys", "requests/s", "axum → HMGET", None);
     let (ours, bare) = (Asked::Http(many(&households)), Beside::Bare(bare_many(&households)));
     report.add(reads.compare(row, &ours, &bare, Shape::Closed(BATCH_CONNECTIONS)).await?);
+
+    let row = Row::new("gRPC, the same in a batch", "requests/s", "REST", Some(Aim::Ratio(1.0)));
+    let (calls, rest) = (Asked::Grpc(many_call(&households)), Beside::Door(ours));
+    report.add(reads.compare(row, &calls, &rest, Shape::Closed(BATCH_CONNECTIONS)).await?);
 
     for (service, stores, aim) in [(PROFILE, "Redis and a profile", 20.0), (ON_DEMAND, "all three stores", 50.0)] {
         let asked = Asked::Http(of_service(&households, service));
@@ -179,12 +185,24 @@ fn one(households: &[usize]) -> Requests {
     Arc::new(households.iter().map(path).collect())
 }
 
+fn selection() -> Option<Selection> {
+    let names = FEATURES.iter().map(|name| (*name).to_owned()).collect();
+    Some(Selection { by: Some(By::Features(FeatureList { names })) })
+}
+
+fn many_call(households: &[usize]) -> Requests {
+    let request = |keys: &[usize]| {
+        let (entity, keys) = ("household".to_owned(), keys.iter().map(usize::to_string).collect());
+        let request = BatchGetFeaturesRequest { entity, keys, selection: selection(), ..Default::default() };
+        grpc::call("/millrace.v1.FeatureService/BatchGetFeatures", &request.encode_to_vec())
+    };
+    Arc::new(households.chunks_exact(KEYS).map(request).collect())
+}
+
 fn one_call(households: &[usize]) -> Requests {
-    let names: Vec<String> = FEATURES.iter().map(|name| (*name).to_owned()).collect();
     let request = |household: &usize| {
-        let selection = Selection { by: Some(By::Features(FeatureList { names: names.clone() })) };
         let (entity, key) = ("household".to_owned(), household.to_string());
-        let request = GetFeaturesRequest { entity, key, selection: Some(selection), ..Default::default() };
+        let request = GetFeaturesRequest { entity, key, selection: selection(), ..Default::default() };
         grpc::call("/millrace.v1.FeatureService/GetFeatures", &request.encode_to_vec())
     };
     Arc::new(households.iter().map(request).collect())
