@@ -130,7 +130,9 @@ async fn bare(line: &Line, scale: &Scale, query: &str, value: Vec<u8>) -> anyhow
         }
         text.drain(..=end);
     }
-    send(&mut writes, &connections, &mut sent, pipeline).await?;
+    if !pipeline.is_empty() {
+        send(&mut writes, &connections, &mut sent, pipeline).await?;
+    }
     while let Some(written) = writes.join_next().await {
         written??;
     }
