@@ -84,10 +84,13 @@ def wanted(db, run: dict) -> dict[tuple[int, str], tuple]:
     db.execute("set variable midnight = ?", [int(midnight.timestamp() * 1_000)])
     result = db.execute((expected.SQL / f"{VIEW}.sql").read_text())
     rows = {}
-    for household, *values in result.fetchall():
-        found = ("PRESENT", "redis", run["job_id"]) if values[3] else ("NOT_FOUND", "redis", "")
-        for name, value in zip(NAMES, values, strict=True):
-            rows[household, name] = (value if isinstance(value, int) else str(value), *found)
+    for household, amount_7d, amount_30d, orders_7d, orders_30d in result.fetchall():
+        source = ("redis", run["job_id"] if orders_30d else "")
+        known = "PRESENT" if orders_30d else "NOT_FOUND"
+        # The view's sum of no amounts is null, as SQL has it, and shows as the default.
+        recent = "PRESENT" if orders_7d else "NULL_VALUE" if orders_30d else "NOT_FOUND"
+        values = [(str(amount_7d), recent), (str(amount_30d), known), (orders_7d, known), (orders_30d, known)]
+        rows |= {(household, name): (*value, *source) for name, value in zip(NAMES, values, strict=True)}
     return rows
 
 

@@ -1,8 +1,8 @@
 -- Every household's orders in whole days before the midnight of the run. Variable: midnight (epoch ms).
 with ordered as (
-    select *, t >= getvariable('midnight') - 7 * 24 * 60 * 60 * 1000 as recent
+    select *, t >= getvariable('midnight') - 604800000 as recent
     from purchase
-    where t < getvariable('midnight') and t >= getvariable('midnight') - 30 * 24 * 60 * 60 * 1000
+    where t < getvariable('midnight') and t >= getvariable('midnight') - 2592000000
 )
 select
     household_id,
