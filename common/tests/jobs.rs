@@ -117,7 +117,7 @@ impl World {
     async fn stored(&self, household: i64) -> Option<(Run, Value)> {
         let read = [(self.hash(household), vec!["orders@1|batch".to_owned()])];
         let found = self.stores.features.read(&read).await.unwrap();
-        let slot = codec::decode_for(self.view(0), found[0][0].as_ref()?).unwrap();
+        let slot = codec::decode_for(self.view(0), found[0].as_ref().unwrap()[0].as_ref()?).unwrap();
         let run = Run::of(slot.checkpoint);
         let values = assemble(self.view(0), &[slot], &[0], run.as_of);
         Some((run, values[0].value.clone()))

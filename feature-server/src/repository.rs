@@ -30,7 +30,7 @@ use crate::config::{Budgets, CacheConfig, OnDemandConfig};
 use breaker::{Breaker, Budget};
 use cache::InstanceCache;
 use cached::{Ask, Cached, Found, Source};
-use merge::{Finished, Instant, failed, from_batch_slot, from_finished, from_slots};
+use merge::{Finished, Instant, failed, from_batch_slot, from_finished, from_slots, unreadable};
 use profiles::Profiles;
 use shared::{HashReads, Share, ViewRead};
 
@@ -212,7 +212,11 @@ impl Repository {
                 let completed = runs.of(view);
                 let one = |key| {
                     let (hash, fields) = reads.slots(number, key, (place, part));
-                    let stored = found.get(hash).and_then(|stored| stored.get(fields)).unwrap_or_default();
+                    let stored = match found.get(hash) {
+                        Some(Ok(stored)) => stored.get(fields).unwrap_or_default(),
+                        Some(Err(broken)) => return unreadable(view, part.wanted.features(), broken),
+                        None => &[],
+                    };
                     match completed {
                         Some(completed) => from_batch_slot(view, &part.wanted, stored, completed, request.at(now)),
                         None => from_slots(view, &part.wanted, stored, request.at(now)),

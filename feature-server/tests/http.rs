@@ -95,6 +95,28 @@ async fn statuses_tell_the_truth() {
     assert_eq!(of(3, "spend:largest_1m"), (json!("0.00"), json!("NOT_FOUND")));
 }
 
+#[tokio::test]
+async fn a_key_that_is_no_hash_costs_its_own_values_however_often_it_is_asked_for() {
+    let world = World::new("wrong_type").await;
+    world.purchases("1", &[115]).await;
+    let mut redis = TcpStream::connect(world.urls.redis.trim_start_matches("redis://")).await.unwrap();
+    let set = format!("SET {} x\r\n", world.names.entity("household", "2"));
+    redis.write_all(set.as_bytes()).await.unwrap();
+    let mut answer = [0; 5];
+    redis.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"+OK\r\n");
+    let server = world.ready_server().await;
+    let body = json!({ "entity": "household", "keys": [1, 2], "features": ["spend:total_lifetime"], "metadata": true });
+    // More often than failures after which a store counts as away.
+    for _ in 0..10 {
+        let (status, body) = server.post("/v1/features", &body).await;
+        let of = |row: usize| &body["results"][row]["metadata"]["spend:total_lifetime"];
+        assert_eq!((status, &of(0)["status"], &of(1)["status"]), (200, &json!("PRESENT"), &json!("ERROR")), "{body}");
+        assert_eq!(body["results"][0]["values"]["spend:total_lifetime"], "1.15");
+        assert!(of(1)["reason"].as_str().unwrap().contains("holds no hash"), "{body}");
+    }
+}
+
 /// A header that `put` compares, and no state behind it.
 fn junk() -> Vec<u8> {
     let mut bytes = vec![1];

@@ -46,7 +46,7 @@ impl RedisSink {
             let view = &definitions.views[*view];
             (self.hash(definitions, view, key), vec![self.field(view)])
         };
-        let found = self.store.read_each(&missing.iter().map(read).collect::<Vec<_>>()).await.map_err(away)?;
+        let found = self.store.read(&missing.iter().map(read).collect::<Vec<_>>()).await.map_err(away)?;
         for ((place, (view, _)), fields) in missing.into_iter().zip(found) {
             let view = &definitions.views[view];
             let value = match fields {

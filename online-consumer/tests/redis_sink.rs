@@ -108,7 +108,7 @@ impl Fixture {
         let view = &self.definitions.views[view];
         let read = (self.names.entity("user", user), [format!("{}|0", view.id())]);
         let found = self.store.read(&[read]).await.unwrap();
-        let slot = codec::decode_for(view, found[0][0].as_deref()?).unwrap();
+        let slot = codec::decode_for(view, found[0].as_ref().unwrap()[0].as_deref()?).unwrap();
         let t = slot.newest.unwrap();
         let all: Vec<usize> = (0..view.features.len()).collect();
         Some(assemble(view, &[slot], &all, t).into_iter().map(|value| value.value).collect())

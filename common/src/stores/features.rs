@@ -109,22 +109,9 @@ impl FeatureStore {
         Ok(Self { connections: pool, next: std::sync::Arc::default() })
     }
 
-    /// Reads exact fields of many hashes in one round trip; answers stand in the order asked.
-    pub async fn read(
-        &self,
-        reads: &[(String, impl AsRef<[String]>)],
-    ) -> Result<Vec<Vec<Option<Vec<u8>>>>, FeatureStoreError> {
-        if reads.is_empty() {
-            return Ok(Vec::new());
-        }
-        self.query(&read_commands(reads)).await.map_err(FeatureStoreError::Away)
-    }
-
-    /// As [`FeatureStore::read`], but a key that is no hash is told by itself.
-    pub async fn read_each(
-        &self,
-        reads: &[(String, impl AsRef<[String]>)],
-    ) -> Result<Vec<FoundFields>, FeatureStoreError> {
+    /// Reads exact fields of many hashes in one round trip; answers stand in the order asked. A key that is no hash is told
+    /// by itself and costs no other.
+    pub async fn read(&self, reads: &[(String, impl AsRef<[String]>)]) -> Result<Vec<FoundFields>, FeatureStoreError> {
         if reads.is_empty() {
             return Ok(Vec::new());
         }

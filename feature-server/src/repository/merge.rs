@@ -2,6 +2,8 @@
 //! and the status says so. Redis slots are assembled by `core`; finished values of the other stores are judged by
 //! the same rules here.
 
+use std::fmt::Display;
+
 use millrace_core::assemble::{FeatureValue, Status, assemble_encoded};
 use millrace_core::batch::Run;
 use millrace_core::codec::{self, EncodedSlot, Wanted};
@@ -51,11 +53,14 @@ impl Finished {
 pub fn from_slots(view: &View, wanted: &Wanted, stored: &[Option<Vec<u8>>], at: Instant) -> Vec<FeatureValue> {
     let slots = stored.iter().flatten().map(|bytes| EncodedSlot::open(view, bytes)).collect::<Result<Vec<_>, _>>();
     let values = slots.and_then(|slots| assemble_encoded(view, &slots, wanted, |since| at.of(since)));
-    values.unwrap_or_else(|error| {
-        metrics::counter!("millrace_slots_undecodable_total", "sink" => "feature-server").increment(1);
-        tracing::error!(view = view.id(), %error, "slot undecodable");
-        failed(view, wanted.features(), None, &format!("the stored state cannot be read: {error}"))
-    })
+    values.unwrap_or_else(|error| unreadable(view, wanted.features(), &error))
+}
+
+/// What is stored of one entity is nothing of ours: that costs its own values.
+pub fn unreadable(view: &View, wanted: &[usize], error: &impl Display) -> Vec<FeatureValue> {
+    metrics::counter!("millrace_slots_undecodable_total", "sink" => "feature-server").increment(1);
+    tracing::error!(view = view.id(), %error, "slot undecodable");
+    failed(view, wanted, None, &format!("the stored state cannot be read: {error}"))
 }
 
 /// The same of a batch view's one slot. What a run older than `completed` wrote is not there: the run that completed
