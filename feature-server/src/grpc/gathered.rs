@@ -51,6 +51,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Gathered<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.inner.buffer().is_empty() {
+            self.put_off = false;
             return Poll::Ready(Ok(()));
         }
         if !std::mem::replace(&mut self.put_off, true) {

@@ -1,6 +1,7 @@
 //! The form of `/v1/features`: values with what is true of them, and on request where and when they come from.
 
 use millrace_core::assemble::FeatureValue;
+use millrace_core::definitions::View;
 use millrace_core::key::KeyText;
 
 use super::json::{JsonWriter, Written};
@@ -59,14 +60,19 @@ impl Results<'_> {
             json.name("source").plain(store_name(view.store));
             json.name("view").plain(&view.name);
             json.name("version").value(&view.version)?;
-            if let Some(run) = value.run {
-                json.name("job_id").plain(&view.job_id(run));
-            }
-            match &value.reason {
-                Some(reason) => json.name("reason").value(reason),
-                None => Ok(()),
-            }
+            job_and_reason(json, view, value)
         })
+    }
+}
+
+/// What only some values have: the job that wrote it, and why it could not be had.
+pub(super) fn job_and_reason(json: &mut JsonWriter, view: &View, value: &FeatureValue) -> Written {
+    if let Some(run) = value.run {
+        json.name("job_id").plain(&view.job_id(run));
+    }
+    match &value.reason {
+        Some(reason) => json.name("reason").value(reason),
+        None => Ok(()),
     }
 }
 

@@ -11,6 +11,7 @@ use millrace_core::key::KeyText;
 
 use super::json::{JsonWriter, Written};
 use super::{ended, written};
+use crate::ask::list;
 use crate::catalog::store_name;
 use crate::error::RequestError;
 use crate::filter;
@@ -105,8 +106,7 @@ impl Asked {
     fn view(&self, definitions: &Definitions) -> Result<usize, RequestError> {
         let in_mongodb = || {
             let views = definitions.views.iter().filter(|view| view.store == Store::MongoDb);
-            let names: Vec<String> = views.map(View::id).collect();
-            if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+            list(views.map(View::id))
         };
         let Some(name) = &self.view else {
             return Err(RequestError::invalid("view", format!("name a view in mongodb: there is {}", in_mongodb())));
@@ -136,8 +136,8 @@ impl Asked {
         for name in self.features.iter().flat_map(|names| names.split(',')).map(str::trim) {
             let of_reference = || (0..view.features.len()).find(|index| view.reference(*index) == name);
             let Some(feature) = view.feature(name).or_else(of_reference) else {
-                let known: Vec<&str> = view.features.iter().map(|feature| feature.name.as_str()).collect();
-                let error = format!("no feature `{name}` in view `{}`; there is {}", view.id(), known.join(", "));
+                let known = list(view.features.iter().map(|feature| feature.name.as_str()));
+                let error = format!("no feature `{name}` in view `{}`; there is {known}", view.id());
                 return Err(RequestError::unknown("features", error));
             };
             if !features.contains(&feature) {

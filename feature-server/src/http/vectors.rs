@@ -10,7 +10,7 @@ use axum::response::Response;
 use serde::Deserialize;
 use serde_json::Value as Json;
 
-use super::answer::values;
+use super::answer::{job_and_reason, values};
 use super::json::{JsonWriter, Written};
 use super::{body, ended, written};
 use crate::ask::{self, Selection};
@@ -43,11 +43,8 @@ async fn read_many(shared: &Shared, uri: &Uri, body: Body) -> Result<Response, R
     let service = body.feature_version.as_str();
     let service =
         service.ok_or_else(|| RequestError::invalid("feature_version", "expected a service, such as `fraud@2`"))?;
-    let plan = ask::plan(shared, &serving, index, Selection::Service(service)).map_err(|error| match error {
-        RequestError::Unknown { error, .. } => RequestError::unknown("feature_version", error),
-        RequestError::Invalid { error, .. } => RequestError::invalid("feature_version", error),
-        other => other,
-    })?;
+    let plan = ask::plan(shared, &serving, index, Selection::Service(service));
+    let plan = plan.map_err(|error| error.of("feature_version"))?;
     let request = Request { plan, keys, as_of: None, deadline: None };
     let answer = shared.read(&shared.doors.vectors, &request).await?;
     match answer.away.first() {
@@ -84,13 +81,7 @@ fn described(json: &mut JsonWriter, plan: &Plan, row: &EntityRow) -> Written {
             json.name("version").value(&view.version)?;
             json.name("source").plain(store_name(view.store));
             json.name("status").plain(value.status.as_str());
-            if let Some(run) = value.run {
-                json.name("job_id").plain(&view.job_id(run));
-            }
-            match &value.reason {
-                Some(reason) => json.name("reason").value(reason),
-                None => Ok(()),
-            }
+            job_and_reason(json, view, value)
         })
     })
 }
