@@ -250,6 +250,14 @@ pub(crate) fn unknown_feature(
     }
 }
 
+/// A list of features as one text, as a query string has it.
+pub(crate) fn joined(names: &[String]) -> Result<String, RequestError> {
+    match names.iter().find(|name| name.contains(',')) {
+        Some(name) => Err(RequestError::unknown("features", format!("`{name}` is no feature; name one an item"))),
+        None => Ok(names.join(",")),
+    }
+}
+
 /// An instant: RFC 3339 or epoch milliseconds.
 pub(crate) fn instant(text: &str) -> Result<i64, RequestError> {
     // In a query string a `+` stands for a space.

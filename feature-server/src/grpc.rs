@@ -5,8 +5,10 @@ mod call;
 mod features;
 mod gathered;
 mod health;
+mod message;
 mod realtime;
 mod rows;
+mod service;
 mod stream;
 mod value;
 
@@ -26,12 +28,14 @@ use tower::ServiceExt;
 
 use crate::proto::DESCRIPTORS;
 use crate::proto::feature_store_v1::feature_store_service_server::FeatureStoreServiceServer;
-use crate::proto::millrace_v1::feature_service_server::FeatureServiceServer;
 use crate::state::Shared;
 use features::Features;
 use gathered::Gathered;
 use health::Health;
 use realtime::Realtime;
+use service::feature_service_server::FeatureServiceServer;
+
+pub(crate) use message::{Written, WrittenCodec};
 
 /// How often a silent connection is asked whether anybody is there, and how long it may take to say so: a client that
 /// vanished would hold its stream for ever.

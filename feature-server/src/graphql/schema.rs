@@ -157,7 +157,7 @@ impl Scope {
         features: Option<Vec<String>>,
     ) -> Result<Arc<Plan>, RequestError> {
         let (index, _) = ask::entity(&self.serving.definitions, entity)?;
-        let features = features.map(|features| features.join(","));
+        let features = features.map(|features| ask::joined(&features)).transpose()?;
         let selection = Selection::of(service, features.as_deref())?;
         ask::plan(&self.shared, &self.serving, index, selection)
     }

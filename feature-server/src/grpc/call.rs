@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
+use futures::future::BoxFuture;
 use tokio::time::Instant;
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Response, Status};
@@ -61,10 +62,10 @@ fn timeout(text: &str) -> Option<Duration> {
     })
 }
 
-/// Does the work of a call and counts how it ends.
+/// Does the work of a call and counts how it ends. The work is boxed: it is large, and each layer around it would copy it.
 pub(super) async fn answered<T>(
     door: &Arc<Door>,
-    work: impl Future<Output = Result<T, Status>>,
+    work: BoxFuture<'_, Result<T, Status>>,
 ) -> Result<Response<T>, Status> {
     let call = door.call();
     let result = guarded(work).await;
@@ -138,7 +139,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_costs_its_own_call() {
-        let failed = answered::<()>(&crate::doors::Doors::new().grpc_get, async { panic!("a defect") }).await;
+        let failed = answered::<()>(&crate::doors::Doors::new().grpc_get, async { panic!("a defect") }.boxed()).await;
         assert_eq!(failed.unwrap_err().code(), Code::Internal);
     }
 

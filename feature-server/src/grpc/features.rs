@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures::FutureExt;
 use futures::stream::BoxStream;
 use millrace_core::assemble::Status as ValueStatus;
 use millrace_core::key::KeyText;
@@ -9,17 +10,16 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use super::call::{self, Deadline, answered};
+use super::message::Written;
+use super::rows::Answered;
+use super::service::feature_service_server::FeatureService;
 use super::stream::{Permit, Rows};
-use super::{rows, value};
+use super::value;
 use crate::ask::{self, Selection};
 use crate::doors::Door;
 use crate::error::RequestError;
-use crate::proto::millrace_v1::feature_service_server::FeatureService;
 use crate::proto::millrace_v1::selection::By;
-use crate::proto::millrace_v1::{
-    self as pb, BatchGetFeaturesRequest, BatchGetFeaturesResponse, GetFeaturesRequest, GetFeaturesResponse,
-    StreamFeaturesRequest, StreamFeaturesResponse,
-};
+use crate::proto::millrace_v1::{self as pb, BatchGetFeaturesRequest, GetFeaturesRequest, StreamFeaturesRequest};
 use crate::repository::{self, Answer, Plan};
 use crate::state::Shared;
 
@@ -35,36 +35,24 @@ impl Features {
         Self { shared, closing }
     }
 
-    async fn get(&self, request: Request<GetFeaturesRequest>) -> Result<GetFeaturesResponse, Status> {
+    async fn get(&self, request: Request<GetFeaturesRequest>) -> Result<Written, Status> {
         let deadline = Deadline::of(request.metadata());
         let GetFeaturesRequest { entity, key, selection, as_of, include_metadata } = request.into_inner();
         let plan = plan(&self.shared, &entity, selection)?;
         let keys = vec![ask::text_key(plan.entity(), "key", key)?];
         let asked = repository::Request { plan, keys, as_of: value::as_of(as_of)?, deadline: deadline.left()? };
         let answer = self.read(&self.shared.doors.grpc_get, &asked, deadline).await?;
-        let as_of = Some(value::timestamp(answer.as_of));
-        let (Some(key), Some(row)) = (asked.keys.first(), answer.rows.into_iter().next()) else {
-            return Err(Status::internal("the repository left the key out"));
-        };
-        Ok(GetFeaturesResponse {
-            entity,
-            key: rows::key(asked.plan.entity(), key),
-            status: value::status(row.status()).into(),
-            features: rows::features(&asked.plan, row, include_metadata),
-            as_of,
-        })
+        Ok(Answered { asked: &asked, answer: &answer, metadata: include_metadata }.one())
     }
 
-    async fn batch(&self, request: Request<BatchGetFeaturesRequest>) -> Result<BatchGetFeaturesResponse, Status> {
+    async fn batch(&self, request: Request<BatchGetFeaturesRequest>) -> Result<Written, Status> {
         let deadline = Deadline::of(request.metadata());
         let BatchGetFeaturesRequest { entity, keys, selection, as_of, include_metadata } = request.into_inner();
         let plan = plan(&self.shared, &entity, selection)?;
         let keys = ask::text_keys(plan.entity(), "keys", keys, self.shared.limits.max_keys)?;
         let asked = repository::Request { plan, keys, as_of: value::as_of(as_of)?, deadline: deadline.left()? };
         let answer = self.read(&self.shared.doors.grpc_batch, &asked, deadline).await?;
-        let as_of = Some(value::timestamp(answer.as_of));
-        let columns = rows::columns(&asked.plan);
-        Ok(BatchGetFeaturesResponse { entity, columns, rows: rows::rows(&asked, answer, include_metadata), as_of })
+        Ok(Answered { asked: &asked, answer: &answer, metadata: include_metadata }.batch())
     }
 
     async fn read(&self, door: &Door, asked: &repository::Request, deadline: Deadline) -> Result<Answer, Status> {
@@ -100,27 +88,23 @@ fn plan(shared: &Shared, entity: &str, selection: Option<pb::Selection>) -> Resu
     match selection.and_then(|selection| selection.by) {
         None => ask::plan(shared, &serving, entity, Selection::Streamed),
         Some(By::Service(service)) => ask::plan(shared, &serving, entity, Selection::Service(&service)),
-        Some(By::Features(list)) => ask::plan(shared, &serving, entity, Selection::Features(&list.names.join(","))),
+        Some(By::Features(list)) => {
+            ask::plan(shared, &serving, entity, Selection::Features(&ask::joined(&list.names)?))
+        }
     }
 }
 
 #[tonic::async_trait]
 impl FeatureService for Features {
-    async fn get_features(
-        &self,
-        request: Request<GetFeaturesRequest>,
-    ) -> Result<Response<GetFeaturesResponse>, Status> {
-        answered(&self.shared.doors.grpc_get, self.get(request)).await
+    async fn get_features(&self, request: Request<GetFeaturesRequest>) -> Result<Response<Written>, Status> {
+        answered(&self.shared.doors.grpc_get, self.get(request).boxed()).await
     }
 
-    async fn batch_get_features(
-        &self,
-        request: Request<BatchGetFeaturesRequest>,
-    ) -> Result<Response<BatchGetFeaturesResponse>, Status> {
-        answered(&self.shared.doors.grpc_batch, self.batch(request)).await
+    async fn batch_get_features(&self, request: Request<BatchGetFeaturesRequest>) -> Result<Response<Written>, Status> {
+        answered(&self.shared.doors.grpc_batch, self.batch(request).boxed()).await
     }
 
-    type StreamFeaturesStream = BoxStream<'static, Result<StreamFeaturesResponse, Status>>;
+    type StreamFeaturesStream = BoxStream<'static, Result<Written, Status>>;
 
     async fn stream_features(
         &self,

@@ -9,8 +9,8 @@ use tonic_health::server::{HealthReporter, HealthService};
 
 use super::features::Features;
 use super::realtime::Realtime;
+use super::service::feature_service_server::FeatureServiceServer;
 use crate::proto::feature_store_v1::feature_store_service_server::FeatureStoreServiceServer;
-use crate::proto::millrace_v1::feature_service_server::FeatureServiceServer;
 
 /// What is asked after; the empty name is the server as a whole.
 const SERVICES: [&str; 3] = [

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use futures::FutureExt;
 use millrace_core::assemble::Status as ValueStatus;
 use tonic::{Request, Response, Status};
 
@@ -60,6 +61,6 @@ impl FeatureStoreService for Realtime {
         &self,
         request: Request<GetRealtimeFeaturesRequest>,
     ) -> Result<Response<GetRealtimeFeaturesResponse>, Status> {
-        answered(&self.shared.doors.grpc_realtime, self.read(request)).await
+        answered(&self.shared.doors.grpc_realtime, self.read(request).boxed()).await
     }
 }

@@ -1,80 +1,203 @@
-//! Answers as messages of `millrace.v1`. Values are moved, not copied.
+//! Answers of `millrace.v1`, written as they go out.
+
+use std::borrow::Cow;
 
 use millrace_core::assemble::FeatureValue;
 use millrace_core::definitions::{Entity, ValueType, View};
 use millrace_core::key::KeyText;
 
-use super::value::{status, timestamp, typed};
+use super::message::{MessageWriter, Written};
+use super::value::{instant, status, typed};
 use crate::catalog::store_name;
-use crate::proto::millrace_v1::{self as pb, Column, Metadata, Row};
 use crate::repository::{Answer, EntityRow, Plan, Request};
 
+/// Room for a value, and for what is said about it.
+const VALUE_BYTES: usize = 32;
+const METADATA_BYTES: usize = 96;
+
+/// Fields of the message `GetFeaturesResponse`.
+mod one {
+    pub(super) const ENTITY: u32 = 1;
+    pub(super) const KEY: u32 = 2;
+    pub(super) const STATUS: u32 = 3;
+    pub(super) const FEATURES: u32 = 4;
+    pub(super) const AS_OF: u32 = 5;
+}
+
+/// Fields of the message `FeatureValue`.
+mod feature {
+    pub(super) const NAME: u32 = 1;
+    pub(super) const VALUE: u32 = 2;
+    pub(super) const STATUS: u32 = 3;
+    pub(super) const EVENT_TIME: u32 = 4;
+    pub(super) const SOURCE: u32 = 5;
+    pub(super) const VERSION: u32 = 6;
+    pub(super) const JOB_ID: u32 = 7;
+    pub(super) const REASON: u32 = 8;
+}
+
+/// Fields of the message `BatchGetFeaturesResponse`.
+mod batch {
+    pub(super) const ENTITY: u32 = 1;
+    pub(super) const COLUMNS: u32 = 2;
+    pub(super) const ROWS: u32 = 3;
+    pub(super) const AS_OF: u32 = 4;
+}
+
+/// Fields of the message `StreamFeaturesResponse`.
+mod part {
+    pub(super) const COLUMNS: u32 = 1;
+    pub(super) const ROWS: u32 = 2;
+    pub(super) const AS_OF: u32 = 3;
+}
+
+/// Fields of the message `Column`.
+mod column {
+    pub(super) const NAME: u32 = 1;
+    pub(super) const SOURCE: u32 = 2;
+    pub(super) const VERSION: u32 = 3;
+}
+
+/// Fields of the message `Row`.
+mod row {
+    pub(super) const KEY: u32 = 1;
+    pub(super) const STATUS: u32 = 2;
+    pub(super) const VALUES: u32 = 3;
+    pub(super) const STATUSES: u32 = 4;
+    pub(super) const METADATA: u32 = 5;
+}
+
+/// Fields of the message `Metadata`.
+mod about {
+    pub(super) const EVENT_TIME: u32 = 1;
+    pub(super) const JOB_ID: u32 = 2;
+    pub(super) const REASON: u32 = 3;
+}
+
+/// What was asked, what was read, and whether to say of each value when, from where and why.
+pub(super) struct Answered<'a> {
+    pub(super) asked: &'a Request,
+    pub(super) answer: &'a Answer,
+    pub(super) metadata: bool,
+}
+
+impl Answered<'_> {
+    /// A `GetFeaturesResponse`: the features of the only key, each with its name.
+    pub(super) fn one(&self) -> Written {
+        let mut message = self.message();
+        message.text(one::ENTITY, &self.plan().entity().name);
+        for (text, row) in self.asked.keys.iter().zip(&self.answer.rows) {
+            message.text(one::KEY, &key(self.plan().entity(), text));
+            message.int(one::STATUS, status(row.status()));
+            for ((name, (view, kind)), value) in self.plan().names.iter().zip(declared(self.plan())).zip(&row.values) {
+                message.nested(one::FEATURES, |message| self.feature(message, name, view, kind, value));
+            }
+        }
+        instant(&mut message, one::AS_OF, self.answer.as_of);
+        message.finish()
+    }
+
+    /// A `BatchGetFeaturesResponse`: a row for each key.
+    pub(super) fn batch(&self) -> Written {
+        let mut message = self.message();
+        message.text(batch::ENTITY, &self.plan().entity().name);
+        self.columns(&mut message, batch::COLUMNS);
+        self.rows(&mut message, batch::ROWS);
+        instant(&mut message, batch::AS_OF, self.answer.as_of);
+        message.finish()
+    }
+
+    /// A `StreamFeaturesResponse`, of which only the first has columns.
+    pub(super) fn part(&self, first: bool) -> Written {
+        let mut message = self.message();
+        if first {
+            self.columns(&mut message, part::COLUMNS);
+        }
+        self.rows(&mut message, part::ROWS);
+        instant(&mut message, part::AS_OF, self.answer.as_of);
+        message.finish()
+    }
+
+    fn plan(&self) -> &Plan {
+        &self.asked.plan
+    }
+
+    fn message(&self) -> MessageWriter {
+        let of_value = if self.metadata { VALUE_BYTES + METADATA_BYTES } else { VALUE_BYTES };
+        MessageWriter::with_capacity((self.plan().features.len() + 2) * (self.asked.keys.len() + 2) * of_value)
+    }
+
+    fn feature(&self, message: &mut MessageWriter, name: &str, view: &View, kind: &ValueType, value: &FeatureValue) {
+        message.text(feature::NAME, name);
+        message.nested(feature::VALUE, |message| typed(message, kind, &value.value));
+        message.int(feature::STATUS, status(value.status));
+        if !self.metadata {
+            return;
+        }
+        if let Some(ms) = value.event_time {
+            instant(message, feature::EVENT_TIME, ms);
+        }
+        message.text(feature::SOURCE, store_name(view.store));
+        message.int(feature::VERSION, view.version);
+        job_and_reason(message, feature::JOB_ID, feature::REASON, view, value);
+    }
+
+    /// What the values of rows are.
+    fn columns(&self, message: &mut MessageWriter, field: u32) {
+        for (name, (view, _)) in self.plan().names.iter().zip(declared(self.plan())) {
+            message.nested(field, |message| {
+                message.text(column::NAME, name);
+                message.text(column::SOURCE, store_name(view.store));
+                message.int(column::VERSION, view.version);
+            });
+        }
+    }
+
+    fn rows(&self, message: &mut MessageWriter, field: u32) {
+        for (key, row) in self.asked.keys.iter().zip(&self.answer.rows) {
+            message.nested(field, |message| self.row(message, key, row));
+        }
+    }
+
+    fn row(&self, message: &mut MessageWriter, text: &KeyText, row: &EntityRow) {
+        message.text(row::KEY, &key(self.plan().entity(), text));
+        message.int(row::STATUS, status(row.status()));
+        for (value, (_, kind)) in row.values.iter().zip(declared(self.plan())) {
+            message.nested(row::VALUES, |message| typed(message, kind, &value.value));
+        }
+        message.nested(row::STATUSES, |statuses| {
+            row.values.iter().for_each(|value| statuses.item(status(value.status)));
+        });
+        if !self.metadata {
+            return;
+        }
+        for (value, (view, _)) in row.values.iter().zip(declared(self.plan())) {
+            message.nested(row::METADATA, |message| {
+                if let Some(ms) = value.event_time {
+                    instant(message, about::EVENT_TIME, ms);
+                }
+                job_and_reason(message, about::JOB_ID, about::REASON, view, value);
+            });
+        }
+    }
+}
+
+/// What only some values have: the batch job that wrote it, and why it could not be had.
+fn job_and_reason(message: &mut MessageWriter, job_id: u32, reason: u32, view: &View, value: &FeatureValue) {
+    if let Some(run) = value.run {
+        message.text(job_id, &view.job_id(run));
+    }
+    if let Some(text) = &value.reason {
+        message.text(reason, text);
+    }
+}
+
 /// A key as readers know it: an integer in decimal, a text as itself, a composite as its canonical text.
-pub(super) fn key(entity: &Entity, key: &KeyText) -> String {
+fn key<'a>(entity: &Entity, key: &'a KeyText) -> Cow<'a, str> {
     match entity.key.as_slice() {
-        [_] if key.as_str().contains('%') => key.parts().swap_remove(0),
-        _ => key.as_str().to_owned(),
+        [_] if key.as_str().contains('%') => key.parts().swap_remove(0).into(),
+        _ => key.as_str().into(),
     }
-}
-
-/// What the values of rows are.
-pub(super) fn columns(plan: &Plan) -> Vec<Column> {
-    let column = |(name, (view, _)): (&String, (&View, _))| Column {
-        name: name.clone(),
-        source: store_name(view.store).to_owned(),
-        version: view.version,
-    };
-    plan.names.iter().zip(declared(plan)).map(column).collect()
-}
-
-/// A row for each key.
-pub(super) fn rows(asked: &Request, answer: Answer, metadata: bool) -> Vec<Row> {
-    let rows = asked.keys.iter().zip(answer.rows);
-    rows.map(|(text, row)| one(&asked.plan, key(asked.plan.entity(), text), row, metadata)).collect()
-}
-
-fn one(plan: &Plan, key: String, row: EntityRow, metadata: bool) -> Row {
-    let about = |(value, (view, _)): (&FeatureValue, (&View, _))| Metadata {
-        event_time: value.event_time.map(timestamp),
-        job_id: job_id(view, value.run),
-        reason: value.reason.clone().unwrap_or_default(),
-    };
-    Row {
-        key,
-        status: status(row.status()).into(),
-        statuses: row.values.iter().map(|value| status(value.status).into()).collect(),
-        metadata: if metadata { row.values.iter().zip(declared(plan)).map(about).collect() } else { Vec::new() },
-        values: row.values.into_iter().zip(declared(plan)).map(|(value, (_, kind))| typed(kind, value.value)).collect(),
-    }
-}
-
-/// The features of one key, each with its name.
-pub(super) fn features(plan: &Plan, row: EntityRow, metadata: bool) -> Vec<pb::FeatureValue> {
-    let one = |((name, (view, kind)), value): ((&String, (&View, &ValueType)), FeatureValue)| {
-        let plain = pb::FeatureValue {
-            name: name.clone(),
-            value: Some(typed(kind, value.value)),
-            status: status(value.status).into(),
-            ..Default::default()
-        };
-        if !metadata {
-            return plain;
-        }
-        pb::FeatureValue {
-            event_time: value.event_time.map(timestamp),
-            source: store_name(view.store).to_owned(),
-            version: view.version,
-            job_id: job_id(view, value.run),
-            reason: value.reason.unwrap_or_default(),
-            ..plain
-        }
-    };
-    plan.names.iter().zip(declared(plan)).zip(row.values).map(one).collect()
-}
-
-/// The batch job that wrote a value; empty: none did.
-fn job_id(view: &View, run: Option<u32>) -> String {
-    run.map(|run| view.job_id(run)).unwrap_or_default()
 }
 
 /// The view and the type of each feature of a plan.

@@ -15,10 +15,10 @@ use tokio_util::task::AbortOnDropHandle;
 use tonic::Status;
 
 use super::call::{self, Deadline, outcome};
-use super::{rows, value};
+use super::message::Written;
+use super::rows::Answered;
 use crate::doors::{Call, Outcome};
 use crate::error::RequestError;
-use crate::proto::millrace_v1::StreamFeaturesResponse;
 use crate::repository::{self, Plan};
 use crate::state::Shared;
 
@@ -92,7 +92,7 @@ impl Rows {
         stream::unfold((parts, call), counted).boxed()
     }
 
-    async fn part(&self, first: bool, keys: Vec<KeyText>) -> Result<StreamFeaturesResponse, Status> {
+    async fn part(&self, first: bool, keys: Vec<KeyText>) -> Result<Written, Status> {
         if self.closing.is_cancelled() {
             return Err(Status::unavailable("the server is stopping; ask again for the rows that are missing"));
         }
@@ -101,13 +101,11 @@ impl Rows {
         let answer = self.shared.read_in_turn(&self.shared.doors.grpc_stream, &asked).await?;
         // A part that the deadline has cut short would only be rows of errors.
         self.deadline.left()?;
-        let columns = if first { rows::columns(&self.plan) } else { Vec::new() };
-        let as_of = Some(value::timestamp(answer.as_of));
-        Ok(StreamFeaturesResponse { columns, rows: rows::rows(&asked, answer, self.metadata), as_of })
+        Ok(Answered { asked: &asked, answer: &answer, metadata: self.metadata }.part(first))
     }
 }
 
-type Part = Result<StreamFeaturesResponse, Status>;
+type Part = Result<Written, Status>;
 type Parts = BoxStream<'static, Part>;
 
 /// The next part. A stream that is dropped before its end was cancelled.

@@ -4,56 +4,88 @@ use chrono::DateTime;
 use millrace_core::assemble::Status;
 use millrace_core::definitions::ValueType;
 use prost_types::{ListValue as JsonList, Struct, Timestamp, Value as JsonValue, value::Kind as JsonKind};
-use serde_json::Value as Json;
+use serde_json::{Map, Value as Json};
 
+use super::message::MessageWriter;
 use crate::error::RequestError;
-use crate::proto::millrace_v1::{self as pb, value::Kind};
+use crate::proto::millrace_v1 as pb;
 
-/// A value of the declared type. What is not of it (a declared default may be anything) keeps its own.
-pub(super) fn typed(kind: &ValueType, value: Json) -> pb::Value {
-    let kind = match (kind, value) {
-        (_, Json::Null) => None,
-        (ValueType::Int64, value) => int(&value).map_or_else(|| own(value), |int| Some(Kind::Int64Value(int))),
-        (ValueType::Timestamp, value) => {
-            int(&value).map_or_else(|| own(value), |ms| Some(Kind::TimestampValue(timestamp(ms))))
-        }
-        (ValueType::Float64, value) => match value.as_f64() {
-            Some(float) => Some(Kind::Float64Value(float)),
-            None => own(value),
-        },
-        (ValueType::Decimal(_), Json::String(text)) => Some(Kind::DecimalValue(text)),
-        (ValueType::Decimal(_), Json::Number(number)) => Some(Kind::DecimalValue(number.to_string())),
-        (ValueType::List(item), Json::Array(items)) => {
-            Some(Kind::ListValue(pb::ListValue { values: items.into_iter().map(|value| typed(item, value)).collect() }))
-        }
-        (ValueType::Map(item), Json::Object(entries)) => Some(Kind::MapValue(pb::MapValue {
-            values: entries.into_iter().map(|(name, value)| (name, typed(item, value))).collect(),
-        })),
-        (ValueType::Vector(_), Json::Array(items)) => Some(Kind::VectorValue(pb::VectorValue {
-            // A vector's items are 32-bit floats that were written as JSON.
-            values: items.iter().map(|value| value.as_f64().map_or(f32::NAN, |float| float as f32)).collect(),
-        })),
-        (_, value) => own(value),
-    };
-    pb::Value { kind }
+/// Fields of the message `Value`, one of which is written; none: null.
+mod field {
+    pub(super) const INT64: u32 = 1;
+    pub(super) const FLOAT64: u32 = 2;
+    pub(super) const STRING: u32 = 3;
+    pub(super) const BOOL: u32 = 4;
+    pub(super) const DECIMAL: u32 = 5;
+    pub(super) const TIMESTAMP: u32 = 6;
+    pub(super) const LIST: u32 = 7;
+    pub(super) const MAP: u32 = 8;
+    pub(super) const VECTOR: u32 = 9;
+}
+/// The only field of a list's, a map's and a vector's message.
+const VALUES: u32 = 1;
+/// Fields of an entry of a map.
+const ENTRY_KEY: u32 = 1;
+const ENTRY_VALUE: u32 = 2;
+
+/// Writes a `Value` of the declared type. What is not of it (a declared default may be anything) keeps its own.
+pub(super) fn typed(message: &mut MessageWriter, kind: &ValueType, value: &Json) {
+    match (kind, value) {
+        (ValueType::Int64, value) if let Some(int) = int(value) => message.int(field::INT64, int),
+        (ValueType::Timestamp, value) if let Some(ms) = int(value) => instant(message, field::TIMESTAMP, ms),
+        (ValueType::Float64, value) if let Some(float) = value.as_f64() => message.double(field::FLOAT64, float),
+        (ValueType::Decimal(_), Json::String(text)) => message.text(field::DECIMAL, text),
+        (ValueType::Decimal(_), Json::Number(number)) => message.text(field::DECIMAL, &number.to_string()),
+        (ValueType::List(item), Json::Array(items)) => list(message, items, |message, json| typed(message, item, json)),
+        (ValueType::Map(item), Json::Object(map)) => entries(message, map, |message, json| typed(message, item, json)),
+        // Its items are 32-bit floats that were written as JSON.
+        (ValueType::Vector(_), Json::Array(items)) => message.nested(field::VECTOR, |vector| {
+            let floats = items.iter().map(|value| value.as_f64().map_or(f32::NAN, |float| float as f32));
+            vector.nested(VALUES, |packed| floats.for_each(|float| packed.float_item(float)));
+        }),
+        (_, value) => own(message, value),
+    }
 }
 
 /// The type that JSON says.
-fn own(value: Json) -> Option<Kind> {
-    let nested = |value| pb::Value { kind: own(value) };
-    Some(match value {
-        Json::Null => return None,
-        Json::Bool(bool) => Kind::BoolValue(bool),
+fn own(message: &mut MessageWriter, value: &Json) {
+    match value {
+        Json::Null => {}
+        Json::Bool(bool) => message.int(field::BOOL, *bool),
         Json::Number(number) => match number.as_i64() {
-            Some(int) => Kind::Int64Value(int),
-            None => Kind::Float64Value(number.as_f64().unwrap_or(f64::NAN)),
+            Some(int) => message.int(field::INT64, int),
+            None => message.double(field::FLOAT64, number.as_f64().unwrap_or(f64::NAN)),
         },
-        Json::String(text) => Kind::StringValue(text),
-        Json::Array(items) => Kind::ListValue(pb::ListValue { values: items.into_iter().map(nested).collect() }),
-        Json::Object(entries) => Kind::MapValue(pb::MapValue {
-            values: entries.into_iter().map(|(name, value)| (name, nested(value))).collect(),
-        }),
-    })
+        Json::String(text) => message.text(field::STRING, text),
+        Json::Array(items) => list(message, items, own),
+        Json::Object(map) => entries(message, map, own),
+    }
+}
+
+fn list(message: &mut MessageWriter, items: &[Json], item: impl Fn(&mut MessageWriter, &Json)) {
+    message.nested(field::LIST, |list| {
+        items.iter().for_each(|json| list.nested(VALUES, |message| item(message, json)));
+    });
+}
+
+fn entries(message: &mut MessageWriter, map: &Map<String, Json>, item: impl Fn(&mut MessageWriter, &Json)) {
+    message.nested(field::MAP, |entries| {
+        for (name, json) in map {
+            entries.nested(VALUES, |entry| {
+                entry.text(ENTRY_KEY, name);
+                entry.nested(ENTRY_VALUE, |message| item(message, json));
+            });
+        }
+    });
+}
+
+/// Writes an instant in epoch ms.
+pub(super) fn instant(message: &mut MessageWriter, field: u32, ms: i64) {
+    let Timestamp { seconds, nanos } = timestamp(ms);
+    message.nested(field, |instant| {
+        instant.int(1, seconds);
+        instant.int(2, nanos);
+    });
 }
 
 /// Integers that a double would bend are texts in JSON.
@@ -76,19 +108,19 @@ pub(super) fn json(value: Json) -> JsonValue {
     JsonValue { kind: Some(kind) }
 }
 
-/// A status.
-pub(super) fn status(status: Status) -> pb::Status {
-    match status {
+/// A status's number.
+pub(super) fn status(status: Status) -> i32 {
+    i32::from(match status {
         Status::Present => pb::Status::Present,
         Status::NullValue => pb::Status::NullValue,
         Status::NotFound => pb::Status::NotFound,
         Status::OutsideMaxAge => pb::Status::OutsideMaxAge,
         Status::Error => pb::Status::Error,
-    }
+    })
 }
 
 /// An instant in epoch ms.
-pub(super) fn timestamp(ms: i64) -> Timestamp {
+fn timestamp(ms: i64) -> Timestamp {
     let nanos = i32::try_from(ms.rem_euclid(1_000) * 1_000_000).unwrap_or_default();
     Timestamp { seconds: ms.div_euclid(1_000), nanos }
 }
@@ -104,10 +136,12 @@ pub(super) fn as_of(timestamp: Option<Timestamp>) -> Result<Option<i64>, Request
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::millrace_v1::value::Kind;
     use serde_json::json;
 
     fn of(kind: &str, value: Json) -> Option<Kind> {
-        typed(&kind.parse().unwrap(), value).kind
+        let read: pb::Value = MessageWriter::read_back(|message| typed(message, &kind.parse().unwrap(), &value));
+        read.kind
     }
 
     #[test]
