@@ -12,6 +12,9 @@ use crate::error::RequestError;
 use crate::repository::Plan;
 use crate::state::{Serving, Shared};
 
+/// The longest text that a plan is kept under: a list of a thousand features.
+pub(crate) const LONGEST_KEPT: usize = 64 * 1024;
+
 /// Which features a request names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Selection<'a> {
@@ -147,7 +150,10 @@ pub(crate) fn plan(
 fn compile(serving: &Serving, text: String, entity: usize, features: &[(usize, usize)]) -> Arc<Plan> {
     let plan = Plan::new(serving.definitions.clone(), &serving.names, serving.partitions, entity, features);
     let plan = Arc::new(plan);
-    serving.plans.insert(text, plan.clone());
+    // What is kept is bounded in number, so each must be bounded in length.
+    if text.len() <= LONGEST_KEPT {
+        serving.plans.insert(text, plan.clone());
+    }
     plan
 }
 
@@ -252,6 +258,9 @@ pub(crate) fn unknown_feature(
 
 /// A list of features as one text, as a query string has it.
 pub(crate) fn joined(names: &[String]) -> Result<String, RequestError> {
+    if names.is_empty() {
+        return Err(RequestError::invalid("features", "expected at least one feature; leave it out for all"));
+    }
     match names.iter().find(|name| name.contains(',')) {
         Some(name) => Err(RequestError::unknown("features", format!("`{name}` is no feature; name one an item"))),
         None => Ok(names.join(",")),

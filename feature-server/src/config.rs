@@ -63,6 +63,10 @@ pub struct Limits {
     #[arg(long, env = "MILLRACE_SERVE_MAX_BODY", default_value_t = 1024 * 1024)]
     pub max_body: usize,
 
+    /// How long a client may take to send its body.
+    #[arg(long, env = "MILLRACE_SERVE_BODY_TIMEOUT", default_value = "10s", value_parser = parse_duration)]
+    pub body_timeout: Duration,
+
     /// The most requests in hand at once; beyond it the answer is 503, so that memory stays bounded.
     #[arg(long, env = "MILLRACE_SERVE_MAX_REQUESTS", default_value_t = 2_000)]
     pub max_requests: usize,
@@ -78,6 +82,7 @@ pub struct Limits {
     /// The largest request of a gRPC stream in bytes; some millions of keys fit in.
     #[arg(long, env = "MILLRACE_SERVE_MAX_STREAM_BODY", default_value_t = 64 * 1024 * 1024)]
     pub max_stream_body: usize,
+
     /// Fields inside each other in one GraphQL query.
     #[arg(long, env = "MILLRACE_SERVE_MAX_DEPTH", default_value_t = 10)]
     pub max_depth: usize,

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::http::StatusCode;
 use axum::http::header::{CONNECTION, RETRY_AFTER};
 use axum::response::{IntoResponse, Response};
+use millrace_common::body::BodyError;
 use serde_json::json;
 
 /// A request that is not answered.
@@ -37,6 +38,9 @@ pub enum RequestError {
     /// The body is over the limit.
     #[error("the body is larger than {0} bytes")]
     TooLarge(usize),
+    /// The body did not arrive in time.
+    #[error("the request body did not arrive in time")]
+    Slow,
     /// There are as many requests in hand as may be.
     #[error("too many requests in hand; try again later")]
     Busy,
@@ -73,7 +77,18 @@ impl RequestError {
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::Route(status, _) => *status,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Slow => StatusCode::REQUEST_TIMEOUT,
             Self::Busy | Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+}
+
+impl From<BodyError> for RequestError {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::TooLarge(most) => Self::TooLarge(most),
+            BodyError::Slow => Self::Slow,
+            BodyError::Broken(_) => Self::invalid("body", error.to_string()),
         }
     }
 }
@@ -88,7 +103,7 @@ impl IntoResponse for RequestError {
         match self {
             Self::Busy | Self::Unavailable(_) => (status, [(RETRY_AFTER, "1")], Json(body)).into_response(),
             // Its body may not be read to the end: a next request would be taken for the rest of it.
-            Self::TooLarge(_) => (status, [(CONNECTION, "close")], Json(body)).into_response(),
+            Self::TooLarge(_) | Self::Slow => (status, [(CONNECTION, "close")], Json(body)).into_response(),
             _ => (status, Json(body)).into_response(),
         }
     }

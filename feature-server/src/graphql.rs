@@ -65,7 +65,7 @@ async fn by_url(State(door): State<Arc<Door>>, asked: Result<Query<Asked<String>
 }
 
 async fn by_body(State(door): State<Arc<Door>>, body: Body) -> Response {
-    let asked = match json_body(body, door.shared.limits.max_body).await {
+    let asked = match json_body(body, &door.shared.limits).await {
         Ok(Json::Array(_)) => Err(RequestError::invalid("body", "expected one request, not a list of them")),
         Ok(json) => serde_json::from_value(json).map_err(|error| RequestError::invalid("body", error.to_string())),
         Err(error) => Err(error),

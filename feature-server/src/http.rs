@@ -2,24 +2,25 @@
 //! and what is true of it, is the repository's.
 
 mod answer;
-mod body;
 mod entities;
 mod flat;
 mod json;
 mod read;
 mod vectors;
 
-pub(crate) use body::json as json_body;
 pub(crate) use json::rfc3339;
 
 use std::sync::Arc;
 
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{Router, get, post};
+use millrace_common::body;
+use serde::de::DeserializeOwned;
 
+use crate::config::Limits;
 use crate::doors::{Door, Outcome};
 use crate::error::RequestError;
 use crate::state::Shared;
@@ -44,6 +45,12 @@ pub fn routes(shared: Arc<Shared>) -> Router {
 async fn catalog(State(shared): State<Arc<Shared>>) -> Result<Response, RequestError> {
     let serving = shared.serving()?;
     Ok(json_bytes(serving.catalog.clone()))
+}
+
+/// Reads a JSON body, within its limits.
+pub(crate) async fn json_body<T: DeserializeOwned>(body: Body, limits: &Limits) -> Result<T, RequestError> {
+    let bytes = body::read(body, limits.max_body, limits.body_timeout).await?;
+    serde_json::from_slice(&bytes).map_err(|error| RequestError::invalid("body", error.to_string()))
 }
 
 /// Counts how a request of a door ends.

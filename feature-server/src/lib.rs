@@ -1,4 +1,5 @@
-//! Serves merged feature vectors. `repository` is the one layer that reads the stores; each door (REST, gRPC) turns its request into a repository request and the answer into its own form. Writes nothing.
+//! Serves merged feature vectors. `repository` is the one layer that reads the stores; each door (REST, gRPC, GraphQL)
+//! turns its request into a repository request and the answer into its own form. Writes nothing.
 
 mod ask;
 mod catalog;

@@ -108,6 +108,12 @@ impl EntityRow {
         self.values.iter().all(|value| value.status == Status::NotFound)
     }
 
+    /// Why a value could not be had, if one could not.
+    pub fn failure(&self) -> Option<&str> {
+        let failed = self.values.iter().find(|value| value.status == Status::Error)?;
+        Some(failed.reason.as_deref().unwrap_or("a value could not be had"))
+    }
+
     /// What is true of the row as a whole: ERROR if any value could not be had, NOT_FOUND if nothing is known.
     pub fn status(&self) -> Status {
         if self.values.iter().any(|value| value.status == Status::Error) {

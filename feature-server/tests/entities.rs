@@ -29,6 +29,11 @@ views:
     features: [{ name: income, agg: last, value: properties.income, type: string }]
   - { name: met, entity: pair, store: mongodb, from: [meeting], features: [{ name: times, agg: count }] }
   - { name: surveys, entity: household, from: [survey], features: [{ name: n, agg: count }] }
+  - name: pets
+    entity: household
+    store: mongodb
+    from: [survey]
+    features: [{ name: names, agg: last, value: properties.pets, type: list<string> }]
 "#;
 
 async fn survey(world: &World, version: u32, household: u32, time: i64, income: Option<&str>) {
@@ -37,6 +42,13 @@ async fn survey(world: &World, version: u32, household: u32, time: i64, income: 
     let writer = partition_of(&key, PARTITIONS).0;
     let inputs = vec![income.map(|income| Scalar::Text(income.to_owned().into()))];
     world.put_view(view, &key, writer, &world.slot_of(view, writer, &[(time, inputs)])).await;
+}
+
+async fn pets(world: &World, household: &str, names: Option<&str>) {
+    let view = world.definitions.view("pets", None).unwrap().1;
+    let writer = partition_of(household, PARTITIONS).0;
+    let inputs = vec![names.map(|names| Scalar::Json(names.to_owned().into()))];
+    world.put_view(view, household, writer, &world.slot_of(view, writer, &[(now_ms(), inputs)])).await;
 }
 
 /// Keys and the next cursor.
@@ -78,6 +90,19 @@ async fn entities_are_found_by_their_values() {
     assert_eq!(found(&server, "view=met").await.0, Vec::<Json>::new(), "a view without documents");
     let (_, metrics) = server.text("/metrics").await;
     assert!(metrics.contains("millrace_read_requests_total{door=\"entities\",outcome=\"ok\"}"), "{metrics}");
+}
+
+#[tokio::test]
+async fn a_list_exists_whatever_is_in_it() {
+    let world = World::with("entities_lists", YAML).await;
+    world.apply().await;
+    for (household, names) in
+        [("1", Some(r#"["Tom",null]"#)), ("2", Some("[]")), ("3", None), ("4", Some(r#"["Tom"]"#))]
+    {
+        pets(&world, household, names).await;
+    }
+    let server = world.ready_server().await;
+    assert_eq!(found(&server, "view=pets&where=names+exists").await.0, [1, 2, 4]);
 }
 
 #[tokio::test]

@@ -280,6 +280,17 @@ async fn health(server: &Server, service: &str) -> Result<ServingStatus, Code> {
     answer.map(|answer| answer.into_inner().status()).map_err(|status| status.code())
 }
 
+/// What the server says. A client that keeps its own clock may give up first where both share a busy machine.
+async fn the_servers_word(call: impl AsyncFn() -> tonic::Status) -> tonic::Status {
+    for _ in 0..100 {
+        let status = call().await;
+        if status.code() != Code::Cancelled {
+            return status;
+        }
+    }
+    panic!("the client gave up first a hundred times");
+}
+
 #[tokio::test]
 async fn the_clients_deadline_is_kept_and_is_not_the_stores_fault() {
     let dir = tempfile::tempdir().unwrap();
@@ -296,22 +307,27 @@ async fn the_clients_deadline_is_kept_and_is_not_the_stores_fault() {
     };
     // Redis hangs: what only Redis has is late; what MongoDB has arrives.
     for _ in 0..8 {
-        let mut request = Request::new(realtime("7", &["total_1h", "income"]));
-        request.set_timeout(Duration::from_millis(40));
-        let status = server.store().get_realtime_features(request).await.unwrap_err();
-        assert_eq!(status.code(), Code::DeadlineExceeded, "{status}");
+        let status = the_servers_word(async || {
+            let mut request = Request::new(realtime("7", &["total_1h", "income"]));
+            request.set_timeout(Duration::from_millis(100));
+            server.store().get_realtime_features(request).await.unwrap_err()
+        });
+        assert_eq!(status.await.code(), Code::DeadlineExceeded);
     }
-    let mut request = Request::new(get("7", of_service("basket@1")));
-    request.set_timeout(Duration::from_millis(40));
-    assert_eq!(server.features().get_features(request).await.unwrap_err().code(), Code::DeadlineExceeded);
+    let status = the_servers_word(async || {
+        let mut request = Request::new(get("7", of_service("basket@1")));
+        request.set_timeout(Duration::from_millis(100));
+        server.features().get_features(request).await.unwrap_err()
+    });
+    assert_eq!(status.await.code(), Code::DeadlineExceeded);
     let mut rows = Request::new(stream(0..10, of_service("basket@1")));
-    rows.set_timeout(Duration::from_millis(200));
+    rows.set_timeout(Duration::from_millis(500));
     let mut rows = server.features().stream_features(rows).await.unwrap().into_inner();
     assert_eq!(rows.message().await.unwrap_err().code(), Code::DeadlineExceeded);
     let answer = server.features().get_features(within(Duration::from_secs(2))).await.unwrap().into_inner();
     assert_eq!(answer.features[0].status(), Status::Error);
     assert_eq!(answer.features[2].status(), Status::Present, "{answer:?}");
-    // Nine calls were too late, and still the store does not count as away: the first call after it came back is answered.
+    // All these calls were too late, and still the store does not count as away: the first call after it came back is answered.
     redis.resume().unwrap();
     let answer = server.features().get_features(within(Duration::from_secs(30))).await.unwrap().into_inner();
     assert_eq!(answer.status(), Status::Present, "{answer:?}");

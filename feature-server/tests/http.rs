@@ -115,6 +115,38 @@ async fn a_key_that_is_no_hash_costs_its_own_values_however_often_it_is_asked_fo
         assert_eq!(body["results"][0]["values"]["spend:total_lifetime"], "1.15");
         assert!(of(1)["reason"].as_str().unwrap().contains("holds no hash"), "{body}");
     }
+    // Forms without a place for statuses do not show a default as if it were the truth.
+    let (status, body) = server.get("/api/v1/features/household/2").await;
+    assert_eq!((status, body["error"].as_str().unwrap().contains("holds no hash")), (503, true), "{body}");
+    let vector = |metadata: bool| json!({ "entity_ids": [1, 2], "feature_version": "basket", "metadata": metadata });
+    let (status, body) = server.post("/v1/vectors/household", &vector(false)).await;
+    assert_eq!((status, body["error"].as_str().unwrap().contains("holds no hash")), (503, true), "{body}");
+    let (status, body) = server.post("/v1/vectors/household", &vector(true)).await;
+    assert_eq!((status, &body["features"][1]["total_1h"]["status"]), (200, &json!("ERROR")), "{body}");
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_arrive_is_not_waited_for() {
+    let world = World::new("slow_body").await;
+    let server = world.serve(&["--body-timeout", "200ms"]).await;
+    let address = server.base.trim_start_matches("http://");
+    let mut client = TcpStream::connect(address).await.unwrap();
+    client.write_all(b"POST /v1/features HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{").await.unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("did not arrive in time"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_list_of_features_has_one_an_item() {
+    let world = World::new("lists").await;
+    let server = world.ready_server().await;
+    for (features, says) in [(json!([]), "at least one"), (json!(["spend:total_1h,spend:largest_1m"]), "one an item")] {
+        let body = json!({ "entity": "household", "keys": [1], "features": features });
+        let (status, body) = server.post("/v1/features", &body).await;
+        assert_eq!((status, &body["field"]), (400, &json!("features")), "{body}");
+        assert!(body["error"].as_str().unwrap().contains(says), "{body}");
+    }
 }
 
 /// A header that `put` compares, and no state behind it.

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::http::header::{CONNECTION, RETRY_AFTER};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use millrace_common::body::BodyError;
 use millrace_core::event::Rejected;
 use serde_json::json;
 
@@ -46,6 +47,16 @@ impl RequestError {
     /// rest of this one.
     fn leaves_body_unread(&self) -> bool {
         matches!(self, Self::TooLarge(_) | Self::Slow | Self::Busy)
+    }
+}
+
+impl From<BodyError> for RequestError {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::TooLarge(_) => Self::TooLarge(error.to_string()),
+            BodyError::Slow => Self::Slow,
+            BodyError::Broken(_) => Self::Unparsable(error.to_string()),
+        }
     }
 }
 

@@ -13,10 +13,10 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::admit::{Accepted, Form, RequestContext, append, split, text, validate};
-use crate::body;
 use crate::cloudevents::Mode;
 use crate::error::RequestError;
 use crate::state::{Ready, Shared};
+use millrace_common::body;
 
 /// The longest header that is looked at: an idempotency key and an index make an event id.
 const MAX_HEADER_BYTES: usize = 200;

@@ -2,7 +2,6 @@
 //! it. Leaves duplicates, features and everything after the log to the consumers.
 
 mod admit;
-mod body;
 mod cloudevents;
 mod config;
 mod error;

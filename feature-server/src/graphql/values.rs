@@ -1,6 +1,6 @@
 //! Features of entities, as GraphQL shows them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_graphql::{Context, ContextBase, Enum, ErrorExtensionValues, ID, Json, Name, Object, ServerError, Value};
@@ -165,26 +165,25 @@ impl FeatureValue<'_> {
 /// Puts an entry into `errors` for each view whose values could not be had, and why; the values are there, with their
 /// status.
 pub fn report(context: &Context<'_>, plan: &Plan, answer: &Answer) {
-    let mut missing: BTreeMap<(usize, &str), (Vec<&str>, usize)> = BTreeMap::new();
+    let mut missing: BTreeMap<(usize, &str), (BTreeSet<usize>, usize)> = BTreeMap::new();
     for row in &answer.rows {
         for (place, value) in row.values.iter().enumerate().filter(|(_, v)| v.status == assemble::Status::Error) {
             let reason = value.reason.as_deref().unwrap_or("not to be had");
-            let (features, count) = missing.entry((plan.features[place].0, reason)).or_default();
+            let (places, count) = missing.entry((plan.features[place].0, reason)).or_default();
             *count += 1;
-            if !features.contains(&plan.names[place].as_str()) {
-                features.push(&plan.names[place]);
-            }
+            places.insert(place);
         }
     }
     let more = missing.len().saturating_sub(MOST_ERRORS);
-    for ((view, reason), (features, count)) in missing.into_iter().take(MOST_ERRORS) {
+    for ((view, reason), (places, count)) in missing.into_iter().take(MOST_ERRORS) {
         let view = &plan.definitions.views[view];
         let away = answer.away.iter().any(|(store, _)| *store == view.store);
         let mut extensions = ErrorExtensionValues::default();
         extensions.set("code", if away { UNAVAILABLE } else { VALUE_ERROR });
         extensions.set("source", store_name(view.store));
         extensions.set("view", view.id());
-        extensions.set("features", Value::List(features.into_iter().map(Value::from).collect()));
+        let features = places.into_iter().map(|place| Value::from(plan.names[place].as_str()));
+        extensions.set("features", Value::List(features.collect()));
         extensions.set("values", count as u64);
         add(context, format!("{}: {reason}", view.id()), extensions);
     }

@@ -103,6 +103,7 @@ impl From<RequestError> for Status {
             RequestError::NotFound(_) => Self::not_found(text),
             RequestError::Route(..) => Self::unimplemented(text),
             RequestError::TooLarge(_) | RequestError::Busy => Self::resource_exhausted(text),
+            RequestError::Slow => Self::deadline_exceeded(text),
             RequestError::Unavailable(_) => Self::unavailable(text),
         }
     }

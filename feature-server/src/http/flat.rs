@@ -49,8 +49,8 @@ async fn read_one(
         return Err(RequestError::NotFound(entity.name.clone()));
     };
     let known = row.values.iter().any(|value| value.event_time.is_some());
-    match answer.away.first() {
-        Some((_, reason)) if !known => Err(RequestError::Unavailable(reason.clone())),
+    match row.failure() {
+        Some(reason) if !known => Err(RequestError::Unavailable(reason.to_owned())),
         _ if row.is_unknown() => Err(RequestError::NotFound(entity.name.clone())),
         _ => written(flat(entity, key, &request.plan, row)),
     }

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 
 use super::answer::Results;
-use super::{body, ended, written};
+use super::{ended, json_body, written};
 use crate::ask::{self, Selection};
 use crate::error::RequestError;
 use crate::repository::Request;
@@ -69,7 +69,7 @@ pub(super) async fn many(State(shared): State<Arc<Shared>>, body: Body) -> Respo
 }
 
 async fn read_many(shared: &Shared, body: Body) -> Result<Response, RequestError> {
-    let body: ManyBody = body::json(body, shared.limits.max_body).await?;
+    let body: ManyBody = json_body(body, &shared.limits).await?;
     let serving = shared.serving()?;
     let (index, entity) = ask::entity(&serving.definitions, &body.entity)?;
     if body.keys.is_empty() {

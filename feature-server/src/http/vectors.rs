@@ -1,5 +1,5 @@
 //! `POST /v1/vectors/{entity}`: a service's features of many entities at once, for models that want rows and nothing
-//! else. A row without a value for every reason but "not known" would lie, so a store that is away is a 503.
+//! else. A row without a value for every reason but "not known" would lie, so what could not be had is a 503.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use serde_json::Value as Json;
 
 use super::answer::{job_and_reason, values};
 use super::json::{JsonWriter, Written};
-use super::{body, ended, written};
+use super::{ended, json_body, written};
 use crate::ask::{self, Selection};
 use crate::catalog::store_name;
 use crate::error::RequestError;
@@ -34,7 +34,7 @@ pub(super) async fn many(State(shared): State<Arc<Shared>>, uri: Uri, body: Body
 }
 
 async fn read_many(shared: &Shared, uri: &Uri, body: Body) -> Result<Response, RequestError> {
-    let body: VectorsBody = body::json(body, shared.limits.max_body).await?;
+    let body: VectorsBody = json_body(body, &shared.limits).await?;
     let serving = shared.serving()?;
     let entity = uri.path().rsplit('/').next().unwrap_or_default();
     let (index, entity) = ask::entity(&serving.definitions, entity)?;
@@ -47,10 +47,16 @@ async fn read_many(shared: &Shared, uri: &Uri, body: Body) -> Result<Response, R
     let plan = plan.map_err(|error| error.of("feature_version"))?;
     let request = Request { plan, keys, as_of: None, deadline: None };
     let answer = shared.read(&shared.doors.vectors, &request).await?;
-    match answer.away.first() {
-        Some((_, reason)) => Err(RequestError::Unavailable(reason.clone())),
+    match missing(&answer, body.metadata) {
+        Some(reason) => Err(RequestError::Unavailable(reason.to_owned())),
         None => written(vectors(&request.plan, &answer, body.metadata)),
     }
+}
+
+/// Why the answer would lie: a store was away, or a value could not be had that has no place for its status.
+fn missing(answer: &Answer, statuses: bool) -> Option<&str> {
+    let away = answer.away.first().map(|(_, reason)| reason.as_str());
+    away.or_else(|| if statuses { None } else { answer.rows.iter().find_map(EntityRow::failure) })
 }
 
 fn vectors(plan: &Plan, answer: &Answer, metadata: bool) -> Result<Vec<u8>, serde_json::Error> {

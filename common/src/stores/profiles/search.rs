@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use futures::TryStreamExt;
-use millrace_core::definitions::View;
+use millrace_core::definitions::{ValueType, View};
 use mongodb::bson::{Bson, Document, RawDocumentBuf, doc};
 use mongodb::error::ErrorKind;
 use serde_json::Value as Json;
@@ -121,6 +121,8 @@ impl Condition {
         let feature = &view.features[self.feature];
         let bson = |value: &Json| document::to_bson(value.clone(), &feature.value_type);
         let test = match &self.test {
+            // Of a list, `$ne` looks at the items: one that holds a null would be left out.
+            Test::Exists if matches!(feature.value_type, ValueType::List(_)) => doc! { "$type": "array" },
             Test::Exists => doc! { "$ne": Bson::Null },
             Test::Is(value) => doc! { "$eq": bson(value) },
             Test::IsNot(value) => doc! { "$nin": [bson(value), Bson::Null] },

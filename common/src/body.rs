@@ -7,35 +7,46 @@ use axum::body::{Body, BodyDataStream, HttpBody};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 
-use crate::error::RequestError;
-
 /// What is still read, and for how long, of a body that was refused.
 const MOST_DISCARDED: usize = 64 << 20;
 const LONGEST_DISCARD: Duration = Duration::from_secs(2);
 
+/// Why a body was not read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BodyError {
+    /// It is over the limit.
+    #[error("the body is larger than {0} bytes")]
+    TooLarge(usize),
+    /// The client sends too slowly, or stopped.
+    #[error("the request body did not arrive in time")]
+    Slow,
+    /// The connection broke, or what came is no body.
+    #[error("failed to read the body: {0}")]
+    Broken(String),
+}
+
 /// Reads a body of at most `limit` bytes that arrives within `patience`.
-pub async fn read(body: Body, limit: usize, patience: Duration) -> Result<Bytes, RequestError> {
+pub async fn read(body: Body, limit: usize, patience: Duration) -> Result<Bytes, BodyError> {
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     let mut stream = body.into_data_stream();
     let collected = tokio::time::timeout(patience, collect(&mut stream, announced, limit)).await;
-    let read = collected.unwrap_or(Err(RequestError::Slow));
-    if matches!(read, Err(RequestError::TooLarge(_) | RequestError::Slow)) {
+    let read = collected.unwrap_or(Err(BodyError::Slow));
+    if matches!(read, Err(BodyError::TooLarge(_) | BodyError::Slow)) {
         discard(stream).await;
     }
     read
 }
 
-async fn collect(stream: &mut BodyDataStream, announced: usize, limit: usize) -> Result<Bytes, RequestError> {
-    let failed = |error| RequestError::Unparsable(format!("failed to read the body: {error}"));
-    let too_large = || RequestError::TooLarge(format!("the body is larger than {limit} bytes"));
+async fn collect(stream: &mut BodyDataStream, announced: usize, limit: usize) -> Result<Bytes, BodyError> {
+    let broken = |error: axum::Error| BodyError::Broken(error.to_string());
     if announced > limit {
-        return Err(too_large());
+        return Err(BodyError::TooLarge(limit));
     }
     let mut first = Bytes::new();
     let mut whole = BytesMut::new();
-    while let Some(piece) = stream.next().await.transpose().map_err(failed)? {
+    while let Some(piece) = stream.next().await.transpose().map_err(broken)? {
         if first.len().max(whole.len()) + piece.len() > limit {
-            return Err(too_large());
+            return Err(BodyError::TooLarge(limit));
         }
         // Most bodies come in one piece, which needs no copy.
         if first.is_empty() {
