@@ -112,6 +112,10 @@ pub struct Budgets {
     #[arg(long, env = "MILLRACE_SERVE_DEADLINE", default_value = "250ms", value_parser = parse_duration)]
     pub deadline: Duration,
 
+    /// A store's part of some hundred rows of a gRPC stream, for which nobody waits alone: a slow store is waited for.
+    #[arg(long = "stream-budget", env = "MILLRACE_SERVE_STREAM_BUDGET", default_value = "10s", value_parser = parse_duration)]
+    pub stream: Duration,
+
     /// A search for entities: people and jobs ask for it, not models.
     #[arg(long = "search-budget", env = "MILLRACE_SERVE_SEARCH_BUDGET", default_value = "2s", value_parser = parse_duration)]
     pub search: Duration,

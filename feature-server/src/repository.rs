@@ -48,6 +48,8 @@ pub struct Request {
     pub as_of: Option<i64>,
     /// How soon the answer must be there; none: as configured, and never later than that.
     pub deadline: Option<Duration>,
+    /// Whether a slow store is waited for as long as streams wait, rather than answered without.
+    pub patient: bool,
 }
 
 /// One entity's features, in the plan's order.
@@ -97,6 +99,11 @@ impl CompletedRuns {
 }
 
 impl Request {
+    /// Of a reader who waits as long as is configured.
+    pub fn new(plan: Arc<Plan>, keys: Vec<KeyText>, as_of: Option<i64>) -> Self {
+        Self { plan, keys, as_of, deadline: None, patient: false }
+    }
+
     fn at(&self, now: i64) -> Instant {
         Instant { as_of: self.as_of, now }
     }
@@ -181,7 +188,9 @@ impl Repository {
     pub async fn read_all(&self, requests: &[Request]) -> Vec<Answer> {
         let now = now_ms();
         let deadline = requests.iter().filter_map(|request| request.deadline).min();
-        let budget = |store: Duration| Budget::of(store.min(self.budgets.deadline), deadline);
+        let patient = requests.iter().all(|request| request.patient);
+        let own = |store: Duration| if patient { self.budgets.stream } else { store.min(self.budgets.deadline) };
+        let budget = |store| Budget::of(own(store), deadline);
         let (redis, mongodb, clickhouse) = tokio::join!(
             self.read_redis(requests, now, budget(self.budgets.redis)),
             self.read_cached(&self.profiles, Store::MongoDb, requests, now, budget(self.budgets.mongodb).time),

@@ -71,7 +71,8 @@ impl Shared {
     pub async fn new(config: &Config, readiness: Readiness) -> anyhow::Result<Self> {
         let (stores, budgets) = (&config.stores, config.budgets.clone());
         let pool = budgets.mongodb_connections;
-        let profiles = ProfileStore::connect(&stores.mongodb_url, &stores.namespace, pool, budgets.mongodb).await?;
+        let longest = budgets.stream.max(budgets.search);
+        let profiles = ProfileStore::connect(&stores.mongodb_url, &stores.namespace, pool, longest).await?;
         let warehouse = Warehouse::new(&stores.clickhouse_url, &stores.namespace, config.on_demand.query_timeout)?;
         Ok(Self {
             repository: Repository::new(profiles, warehouse, budgets.clone(), config.cache.clone(), &config.on_demand),
@@ -191,8 +192,9 @@ impl Keeper {
         if self.features {
             return Ok(());
         }
-        let Budgets { redis_connections, redis, .. } = self.shared.budgets;
-        let connecting = FeatureStore::connect(self.stores.features_url(), redis_connections, redis);
+        let Budgets { redis_connections, redis, stream, .. } = self.shared.budgets;
+        let longest = redis.max(stream);
+        let connecting = FeatureStore::connect(self.stores.features_url(), redis_connections, longest);
         let features = connecting.await.map_err(|error| format!("the feature state: {error}"))?;
         self.shared.repository.set_features(features);
         self.features = true;

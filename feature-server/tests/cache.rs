@@ -154,7 +154,7 @@ async fn a_run_that_completes_ends_what_was_kept_of_the_one_before() {
     };
     let reads = async || {
         let keys = ["7", "8"].map(KeyText::from_canonical).to_vec();
-        let answer = repository.read(&Request { plan: plan.clone(), keys, as_of: None, deadline: None }).await;
+        let answer = repository.read(&Request::new(plan.clone(), keys, None)).await;
         answer.rows.into_iter().map(|row| (row.values[0].value.clone(), row.values[0].run)).collect::<Vec<_>>()
     };
     let completes = |number: u32| repository.set_completed_runs(HashMap::from([(view.id(), number)]));

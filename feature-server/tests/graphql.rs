@@ -163,7 +163,7 @@ async fn what_is_wrong_with_a_query_is_said_precisely() {
         (&household("keys: [1, \"x\"]"), "INVALID_ARGUMENT", "not a key of household (household_id)"),
         (&household("keys: [1], service: \"basket@9\""), "NOT_FOUND", "basket@1, basket@2"),
         (&household("keys: [1], features: [\"spend:x\"]"), "NOT_FOUND", "total_1h"),
-        (&household("keys: [1], features: [], service: \"basket\""), "INVALID_ARGUMENT", "not both"),
+        (&household("keys: [1], features: [\"spend:total_1h\"], service: \"basket\""), "INVALID_ARGUMENT", "not both"),
         (&household("keys: [1], asOf: \"yesterday\""), "INVALID_ARGUMENT", "RFC 3339"),
         (&names(r#""spend:total_1h", "popularity:lines""#), "INVALID_ARGUMENT", "describes product"),
         (&names(r#""nothing""#), "NOT_FOUND", "nothing"),

@@ -7,7 +7,9 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use millrace_common::clock::now_ms;
+use millrace_common::stores::clickhouse::migrate;
 use millrace_core::partition::partition_of;
+use millrace_core::scalar::Scalar;
 use millrace_feature_server::proto::feature_store_v1::{GetRealtimeFeaturesRequest, GetRealtimeFeaturesResponse};
 use millrace_feature_server::proto::millrace_v1::selection::By;
 use millrace_feature_server::proto::millrace_v1::value::Kind;
@@ -231,6 +233,56 @@ async fn a_stream_answers_far_more_keys_than_a_batch() {
     assert_eq!((next, parts), (200_000, 400));
     let ended = r#"millrace_read_requests_total{door="grpc_stream",outcome="ok"}"#;
     server.until("/metrics", |_, metrics| counted(metrics, ended) >= 1).await;
+}
+
+const NOTES: &str = r#"
+entities: { household: { key: household_id, type: int64 } }
+events: { note: { partition_by: household } }
+views: [{ name: notes, entity: household, from: [note], features: [{ name: text, agg: last, value: properties.text, type: string }] }]
+"#;
+
+#[tokio::test]
+async fn a_stream_of_long_rows_comes_in_messages_that_clients_take() {
+    let world = World::with("grpc_long_rows", NOTES).await;
+    world.apply().await;
+    let view = &world.definitions.views[0];
+    for key in (0..600).map(|key: u32| key.to_string()) {
+        let writer = partition_of(&key, PARTITIONS).0;
+        let text = Scalar::Text(format!("{key:x>15000}").into());
+        world.put_view(view, &key, writer, &world.slot_of(view, writer, &[(now_ms(), vec![Some(text)])])).await;
+    }
+    let server = world.ready_server().await;
+    let mut rows = server.features().stream_features(stream(0..600, None)).await.unwrap().into_inner();
+    let (mut next, mut messages) = (0, 0);
+    while let Some(message) = rows.message().await.unwrap() {
+        assert_eq!(message.columns.len(), usize::from(messages == 0), "columns come once");
+        for row in message.rows {
+            assert_eq!(kinds(&row), [Some(Kind::StringValue(format!("{next:x>15000}")))]);
+            next += 1;
+        }
+        messages += 1;
+    }
+    assert_eq!(next, 600);
+    assert!(messages >= 9, "9 MB in {messages} messages");
+}
+
+#[tokio::test]
+async fn a_stream_waits_for_a_slow_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::with_own_redis("grpc_patience", dir.path()).await;
+    world.purchases("7", &[115]).await;
+    migrate(&world.urls.clickhouse, &world.namespace).await.unwrap();
+    let server = world.serve(&["--deadline", "100ms", "--redis-budget", "100ms"]).await;
+    server.until_ready().await;
+    let redis = world.stack.redis();
+    redis.pause().unwrap();
+    let one = server.features().get_features(get("7", of_service("basket@1"))).await.unwrap().into_inner();
+    assert_eq!(one.status(), Status::Error, "a model is not kept waiting");
+    let mut rows = server.features().stream_features(stream(0..10, of_service("basket@1"))).await.unwrap().into_inner();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    redis.resume().unwrap();
+    let rows = rows.message().await.unwrap().unwrap().rows;
+    assert_eq!(rows[7].status(), Status::Present, "{rows:?}");
 }
 
 /// A counter out of the metrics of this process, which all its tests share.

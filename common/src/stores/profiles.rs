@@ -7,13 +7,15 @@ mod put;
 mod search;
 
 use std::collections::HashMap;
-use std::fmt::Display;
 use std::future::{Future, IntoFuture};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use futures::TryStreamExt;
 use millrace_core::definitions::View;
 use mongodb::bson::{Document, RawDocumentBuf, doc};
+use mongodb::error::ErrorKind;
 use mongodb::options::{ClientOptions, CollectionOptions, ReadConcern, WriteConcern};
 use mongodb::{Client, Collection, Database};
 use tokio::sync::OnceCell;
@@ -33,7 +35,9 @@ pub struct ProfileStore {
     database: Database,
     timeout: Duration,
     /// Whether the server takes `bulkWrite`; asked once.
-    bulk: std::sync::Arc<OnceCell<bool>>,
+    bulk: Arc<OnceCell<bool>>,
+    /// Documents in a command, as many as the server does in time.
+    puts_per_command: Arc<AtomicUsize>,
 }
 
 /// Why the profiles did not answer.
@@ -74,12 +78,13 @@ impl ProfileStore {
         options.write_concern = Some(WriteConcern::majority());
         let client = Client::with_options(options).map_err(|error| ProfileError::Url(error.to_string()))?;
         let database = client.database(namespace);
-        Ok(Self { client, database, timeout, bulk: std::sync::Arc::default() })
+        let puts_per_command = Arc::new(AtomicUsize::new(put::MOST_PER_COMMAND));
+        Ok(Self { client, database, timeout, bulk: Arc::default(), puts_per_command })
     }
 
     /// Writes as to a server before 8.0, whatever the server is.
     pub fn with_update_command(mut self) -> Self {
-        self.bulk = std::sync::Arc::new(OnceCell::new_with(Some(false)));
+        self.bulk = Arc::new(OnceCell::new_with(Some(false)));
         self
     }
 
@@ -145,12 +150,18 @@ impl ProfileStore {
         F::IntoFuture: Future<Output = mongodb::error::Result<T>>,
     {
         match tokio::time::timeout(self.timeout, call.into_future()).await {
-            Ok(answer) => answer.map_err(away),
+            Ok(answer) => answer.map_err(|error| away(&error)),
             Err(_) => Err(ProfileError::Late(self.timeout)),
         }
     }
 }
 
-fn away(error: impl Display) -> ProfileError {
-    ProfileError::Away(error.to_string())
+/// What the driver says in short: of a server that it cannot find it shows all that it knows, address and state and
+/// all, which is no reader's business and another text each time.
+fn away(error: &mongodb::error::Error) -> ProfileError {
+    ProfileError::Away(match error.kind.as_ref() {
+        ErrorKind::ServerSelection { .. } => "no server that could be asked was found in time".to_owned(),
+        ErrorKind::Io(error) => error.to_string(),
+        kind => kind.to_string(),
+    })
 }

@@ -38,7 +38,7 @@ impl Batch {
     /// Reads, together with all others.
     pub async fn read(&self, plan: Arc<Plan>, keys: Vec<KeyText>, as_of: Option<i64>) -> Result<Answer, RequestError> {
         let (sender, receiver) = oneshot::channel();
-        self.asked.lock().waiting.push((Request { plan, keys, as_of, deadline: None }, sender));
+        self.asked.lock().waiting.push((Request::new(plan, keys, as_of), sender));
         receiver.await.map_err(|_| RequestError::Unavailable("the request has ended".to_owned()))
     }
 

@@ -12,6 +12,7 @@ use tonic::{Code, Response, Status};
 
 use crate::doors::{Door, Outcome};
 use crate::error::RequestError;
+use crate::repository::Request;
 
 /// The most that is kept of a client's time for the way back, so that what could be read arrives.
 const MARGIN: Duration = Duration::from_millis(10);
@@ -31,6 +32,11 @@ impl Deadline {
     pub(super) fn left(self) -> Result<Option<Duration>, Status> {
         let left = self.0.map(|at| at.saturating_duration_since(Instant::now()));
         if left.is_some_and(|left| left.is_zero()) { Err(exceeded()) } else { Ok(left) }
+    }
+
+    /// A request that has what is left of it.
+    pub(super) fn on(self, request: Request) -> Result<Request, Status> {
+        Ok(Request { deadline: self.left()?, ..request })
     }
 
     /// Whether nothing is.

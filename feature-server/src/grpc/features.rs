@@ -40,7 +40,7 @@ impl Features {
         let GetFeaturesRequest { entity, key, selection, as_of, include_metadata } = request.into_inner();
         let plan = plan(&self.shared, &entity, selection)?;
         let keys = vec![ask::text_key(plan.entity(), "key", key)?];
-        let asked = repository::Request { plan, keys, as_of: value::as_of(as_of)?, deadline: deadline.left()? };
+        let asked = deadline.on(repository::Request::new(plan, keys, value::as_of(as_of)?))?;
         let answer = self.read(&self.shared.doors.grpc_get, &asked, deadline).await?;
         Ok(Answered { asked: &asked, answer: &answer, metadata: include_metadata }.one())
     }
@@ -50,7 +50,7 @@ impl Features {
         let BatchGetFeaturesRequest { entity, keys, selection, as_of, include_metadata } = request.into_inner();
         let plan = plan(&self.shared, &entity, selection)?;
         let keys = ask::text_keys(plan.entity(), "keys", keys, self.shared.limits.max_keys)?;
-        let asked = repository::Request { plan, keys, as_of: value::as_of(as_of)?, deadline: deadline.left()? };
+        let asked = deadline.on(repository::Request::new(plan, keys, value::as_of(as_of)?))?;
         let answer = self.read(&self.shared.doors.grpc_batch, &asked, deadline).await?;
         Ok(Answered { asked: &asked, answer: &answer, metadata: include_metadata }.batch())
     }

@@ -70,6 +70,11 @@ impl MessageWriter {
         self.0.extend(float.to_le_bytes());
     }
 
+    /// Bytes that are written.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// The message.
     pub(super) fn finish(self) -> Written {
         Written(self.0)

@@ -33,7 +33,7 @@ impl Realtime {
         let named = names::plan(&self.shared, &serving, &feature_names)?;
         let entity = named.plan.entity();
         let keys = vec![ask::text_key(entity, "entity_id", entity_id.clone())?];
-        let request = repository::Request { plan: named.plan.clone(), keys, as_of: None, deadline: deadline.left()? };
+        let request = deadline.on(repository::Request::new(named.plan.clone(), keys, None))?;
         let answer = self.shared.read(&self.shared.doors.grpc_realtime, &request).await?;
         complete(&answer, deadline)?;
         let row = answer.rows.first().filter(|row| !row.is_unknown());

@@ -14,6 +14,8 @@ use crate::repository::{Answer, EntityRow, Plan, Request};
 /// Room for a value, and for what is said about it.
 const VALUE_BYTES: usize = 32;
 const METADATA_BYTES: usize = 96;
+/// A message of a stream that has as much ends with that row: clients take 4 MiB unless told otherwise.
+const PART_BYTES: usize = 1 << 20;
 
 /// Fields of the message `GetFeaturesResponse`.
 mod one {
@@ -102,18 +104,31 @@ impl Answered<'_> {
         let mut message = self.message();
         message.text(batch::ENTITY, &self.plan().entity().name);
         self.columns(&mut message, batch::COLUMNS);
-        self.rows(&mut message, batch::ROWS);
+        for (key, row) in self.asked.keys.iter().zip(&self.answer.rows) {
+            message.nested(batch::ROWS, |message| self.row(message, key, row));
+        }
         instant(&mut message, batch::AS_OF, self.answer.as_of);
         message.finish()
     }
 
-    /// A `StreamFeaturesResponse`, of which only the first has columns.
-    pub(super) fn part(&self, first: bool) -> Written {
+    /// `StreamFeaturesResponse`s that clients take, of which only the first has columns.
+    pub(super) fn parts(&self, first: bool) -> Vec<Written> {
+        let mut messages = Vec::with_capacity(1);
         let mut message = self.message();
         if first {
             self.columns(&mut message, part::COLUMNS);
         }
-        self.rows(&mut message, part::ROWS);
+        for (key, row) in self.asked.keys.iter().zip(&self.answer.rows) {
+            if message.len() >= PART_BYTES {
+                messages.push(self.part(std::mem::take(&mut message)));
+            }
+            message.nested(part::ROWS, |message| self.row(message, key, row));
+        }
+        messages.push(self.part(message));
+        messages
+    }
+
+    fn part(&self, mut message: MessageWriter) -> Written {
         instant(&mut message, part::AS_OF, self.answer.as_of);
         message.finish()
     }
@@ -150,12 +165,6 @@ impl Answered<'_> {
                 message.text(column::SOURCE, store_name(view.store));
                 message.int(column::VERSION, view.version);
             });
-        }
-    }
-
-    fn rows(&self, message: &mut MessageWriter, field: u32) {
-        for (key, row) in self.asked.keys.iter().zip(&self.answer.rows) {
-            message.nested(field, |message| self.row(message, key, row));
         }
     }
 

@@ -24,7 +24,7 @@ use crate::state::Shared;
 
 /// Keys of one part: enough to hide a store's round trip, and few enough that others get their turn.
 const PART_KEYS: usize = 500;
-/// Values of one part: a message stays well below the 4 MiB that clients take unless told otherwise.
+/// Values of one part, whatever its keys: bounds what it takes to read them.
 const PART_VALUES: usize = 20_000;
 /// Parts that are read while one is sent.
 const AHEAD: usize = 2;
@@ -73,7 +73,7 @@ pub(super) struct Rows {
 
 impl Rows {
     /// The rows of these keys, in order. An error ends the stream.
-    pub(super) fn of(self, keys: Vec<KeyText>, call: Call) -> Parts {
+    pub(super) fn of(self, keys: Vec<KeyText>, call: Call) -> Messages {
         let of_part = (PART_VALUES / self.plan.features.len().max(1)).clamp(1, PART_KEYS);
         let of_part = of_part.min(self.shared.limits.max_values / self.plan.features.len().max(1)).max(1);
         let rows = Arc::new(self);
@@ -88,33 +88,37 @@ impl Rows {
             let part = tokio::spawn(async move { rows.part(number == 0, keys).await });
             AbortOnDropHandle::new(part).map(|part| part.unwrap_or_else(|_| Err(call::failed())))
         };
-        let parts = stream::iter(parts.enumerate()).map(read).buffered(AHEAD).boxed();
+        let messages = |part: Result<Vec<Written>, Status>| match part {
+            Ok(messages) => stream::iter(messages.into_iter().map(Ok).collect::<Vec<_>>()),
+            Err(status) => stream::iter(vec![Err(status)]),
+        };
+        let parts = stream::iter(parts.enumerate()).map(read).buffered(AHEAD).flat_map(messages).boxed();
         stream::unfold((parts, call), counted).boxed()
     }
 
-    async fn part(&self, first: bool, keys: Vec<KeyText>) -> Result<Written, Status> {
+    async fn part(&self, first: bool, keys: Vec<KeyText>) -> Result<Vec<Written>, Status> {
         if self.closing.is_cancelled() {
             return Err(Status::unavailable("the server is stopping; ask again for the rows that are missing"));
         }
-        let (plan, as_of, deadline) = (self.plan.clone(), self.as_of, self.deadline.left()?);
-        let asked = repository::Request { plan, keys, as_of, deadline };
+        let request = repository::Request::new(self.plan.clone(), keys, self.as_of);
+        let asked = repository::Request { patient: true, ..self.deadline.on(request)? };
         let answer = self.shared.read_in_turn(&self.shared.doors.grpc_stream, &asked).await?;
         // A part that the deadline has cut short would only be rows of errors.
         self.deadline.left()?;
-        Ok(Answered { asked: &asked, answer: &answer, metadata: self.metadata }.part(first))
+        Ok(Answered { asked: &asked, answer: &answer, metadata: self.metadata }.parts(first))
     }
 }
 
-type Part = Result<Written, Status>;
-type Parts = BoxStream<'static, Part>;
+type Message = Result<Written, Status>;
+type Messages = BoxStream<'static, Message>;
 
-/// The next part. A stream that is dropped before its end was cancelled.
-async fn counted((mut parts, mut call): (Parts, Call)) -> Option<(Part, (Parts, Call))> {
-    let part = parts.next().await;
-    call.ends(match &part {
+/// The next message. A stream that is dropped before its end was cancelled.
+async fn counted((mut messages, mut call): (Messages, Call)) -> Option<(Message, (Messages, Call))> {
+    let message = messages.next().await;
+    call.ends(match &message {
         None => Outcome::Ok,
         Some(Ok(_)) => Outcome::Cancelled,
         Some(Err(status)) => outcome(status.code()),
     });
-    Some((part?, (parts, call)))
+    Some((message?, (messages, call)))
 }

@@ -1,5 +1,5 @@
 //! `GET /api/v1/features/{entity}/{key}`: one flat object, the key and every streamed feature. It has no place for
-//! statuses, so what is not known is said by the HTTP status where nothing is.
+//! statuses: what could not be had is left out, and where nothing is known the HTTP status says so.
 
 use std::sync::Arc;
 
@@ -7,11 +7,11 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::Uri;
 use axum::response::Response;
+use millrace_core::assemble::{FeatureValue, Status};
 use millrace_core::definitions::Entity;
 use millrace_core::key::KeyText;
 use serde::Deserialize;
 
-use super::answer::values;
 use super::json::JsonWriter;
 use super::{ended, written};
 use crate::ask::{self, Selection};
@@ -43,7 +43,7 @@ async fn read_one(
     let (index, entity, key) = ask::entity_and_key(&serving.definitions, uri)?;
     let selection = query.features.as_deref().map_or(Selection::Streamed, Selection::StreamedAnd);
     let plan = ask::plan(shared, &serving, index, selection)?;
-    let request = Request { plan, keys: vec![key], as_of: None, deadline: None };
+    let request = Request::new(plan, vec![key], None);
     let answer = shared.read(&shared.doors.flat, &request).await?;
     let (Some(row), Some(key)) = (answer.rows.first(), request.keys.first()) else {
         return Err(RequestError::NotFound(entity.name.clone()));
@@ -62,7 +62,9 @@ fn flat(entity: &Entity, key: &KeyText, plan: &Plan, row: &EntityRow) -> Result<
         for ((field, kind), text) in entity.key.iter().zip(key.parts()) {
             json.name(field).key_part(*kind, &text)?;
         }
-        values(json, &plan.flat_names, row)
+        let had = |(_, value): &(&String, &FeatureValue)| value.status != Status::Error;
+        let mut had = plan.flat_names.iter().zip(&row.values).filter(had);
+        had.try_for_each(|(name, value)| json.name(name).value(&value.value))
     })?;
     Ok(json.finish())
 }

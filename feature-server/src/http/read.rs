@@ -58,7 +58,7 @@ async fn read_one(
     let selection = Selection::of(query.service.as_deref(), query.features.as_deref())?;
     let as_of = query.as_of.as_deref().map(ask::instant).transpose()?;
     let plan = ask::plan(shared, &serving, index, selection)?;
-    let request = Request { plan, keys: vec![key], as_of, deadline: None };
+    let request = Request::new(plan, vec![key], as_of);
     let answer = shared.read(&shared.doors.features_get, &request).await?;
     let results = Results { plan: &request.plan, keys: &request.keys, answer: &answer, metadata: query.metadata };
     written(results.json())
@@ -79,7 +79,7 @@ async fn read_many(shared: &Shared, body: Body) -> Result<Response, RequestError
     let features = body.features.map(|features| ask::joined(&features)).transpose()?;
     let selection = Selection::of(body.service.as_deref(), features.as_deref())?;
     let as_of = body.as_of.as_ref().map(ask::json_instant).transpose()?;
-    let request = Request { plan: ask::plan(shared, &serving, index, selection)?, keys, as_of, deadline: None };
+    let request = Request::new(ask::plan(shared, &serving, index, selection)?, keys, as_of);
     let answer = shared.read(&shared.doors.features_post, &request).await?;
     let results = Results { plan: &request.plan, keys: &request.keys, answer: &answer, metadata: body.metadata };
     written(results.json())

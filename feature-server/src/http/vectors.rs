@@ -45,7 +45,7 @@ async fn read_many(shared: &Shared, uri: &Uri, body: Body) -> Result<Response, R
         service.ok_or_else(|| RequestError::invalid("feature_version", "expected a service, such as `fraud@2`"))?;
     let plan = ask::plan(shared, &serving, index, Selection::Service(service));
     let plan = plan.map_err(|error| error.of("feature_version"))?;
-    let request = Request { plan, keys, as_of: None, deadline: None };
+    let request = Request::new(plan, keys, None);
     let answer = shared.read(&shared.doors.vectors, &request).await?;
     match missing(&answer, body.metadata) {
         Some(reason) => Err(RequestError::Unavailable(reason.to_owned())),

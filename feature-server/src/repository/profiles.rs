@@ -9,6 +9,9 @@ use super::breaker::{Breaker, Budget};
 use super::cached::{Ask, Source};
 use super::merge::Finished;
 
+/// A read may take its budget once more for so many keys.
+const KEYS_PER_BUDGET: usize = 20;
+
 /// The profiles.
 pub struct Profiles {
     store: ProfileStore,
@@ -17,14 +20,15 @@ pub struct Profiles {
 }
 
 impl Profiles {
-    /// A read has `budget` to answer.
+    /// A read of one key has `budget` to answer.
     pub fn new(store: ProfileStore, budget: Duration) -> Self {
         Self { store, breaker: Breaker::new(), budget }
     }
 
     /// Whether they answer.
     pub async fn ping(&self) -> Result<(), ProfileError> {
-        self.store.ping().await
+        let ping = tokio::time::timeout(self.budget, self.store.ping());
+        ping.await.unwrap_or(Err(ProfileError::Late(self.budget)))
     }
 
     /// Finds entities. A search that is slow says nothing of reads by key.
@@ -40,7 +44,9 @@ impl Source for Profiles {
             let found = self.store.read(ask.view(), &ask.features, &texts).await;
             found.map_err(|error| error.to_string())
         };
-        let found = self.breaker.ask(Budget::of(self.budget, None), reading).await?;
+        // More keys take longer, and that is not the store's fault.
+        let time = self.budget * u32::try_from(1 + keys.len() / KEYS_PER_BUDGET).unwrap_or(u32::MAX);
+        let found = self.breaker.ask(Budget::of(time, None), reading).await?;
         Ok(found.into_iter().map(|profile| profile.map(Finished::from)).collect())
     }
 }

@@ -3,6 +3,8 @@
 //! checkpoint then tells "done already" from "someone was further".
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use millrace_core::codec::MAX_DOCUMENT_BYTES;
 use millrace_core::definitions::View;
@@ -19,8 +21,9 @@ use crate::stores::pieces::pieces;
 /// First wire version with `bulkWrite`: server 8.0.
 const BULK_WIRE_VERSION: i32 = 25;
 const DUPLICATE_KEY: i32 = 11_000;
-/// Documents per command: bounds what one timeout covers.
-const PUTS_PER_COMMAND: usize = 1_000;
+/// Documents per command: bounds what one timeout covers. Of a server that does not do so many in time, fewer are asked.
+pub(super) const MOST_PER_COMMAND: usize = 1_000;
+const LEAST_PER_COMMAND: usize = 8;
 /// Bytes per command, unless one document has more: the server takes no command past 48 MB.
 const BYTES_PER_COMMAND: usize = 16 * 1024 * 1024;
 /// A race of two first inserts looks like a refusal once; a second time it is one.
@@ -92,12 +95,28 @@ impl ProfileStore {
         let bulk = *self.bulk.get_or_try_init(|| self.takes_bulk_writes()).await?;
         let mut errors = HashMap::new();
         let mut first = 0;
-        for chunk in pieces(pending, PUTS_PER_COMMAND, BYTES_PER_COMMAND, |put| put.bytes) {
-            let found = if bulk { self.bulk_write(chunk).await? } else { self.update(chunk).await? };
+        let most = self.puts_per_command.load(Ordering::Relaxed);
+        for chunk in pieces(pending, most, BYTES_PER_COMMAND, |put| put.bytes) {
+            let begun = Instant::now();
+            let found = if bulk { self.bulk_write(chunk).await } else { self.update(chunk).await };
+            self.adjust(chunk.len(), &found, begun.elapsed());
+            let found = found?;
             errors.extend(found.into_iter().map(|(index, error)| (first + index, error)));
             first += chunk.len();
         }
         Ok(errors)
+    }
+
+    /// Half as many documents in the next command where so many took too long; twice as many where there was time.
+    fn adjust<T>(&self, sent: usize, answer: &Result<T, ProfileError>, took: Duration) {
+        let most = match answer {
+            Err(ProfileError::Late(_)) => (sent / 2).max(LEAST_PER_COMMAND),
+            Ok(_) if took < self.timeout / 8 => (sent * 2).min(MOST_PER_COMMAND),
+            _ => return,
+        };
+        let is_less = answer.is_err();
+        let change = |now: usize| Some(if is_less { now.min(most) } else { now.max(most) });
+        let _ = self.puts_per_command.fetch_update(Ordering::Relaxed, Ordering::Relaxed, change);
     }
 
     async fn takes_bulk_writes(&self) -> Result<bool, ProfileError> {
@@ -124,7 +143,7 @@ impl ProfileStore {
                 let errors = bulk.write_errors.iter();
                 Ok(errors.map(|(index, error)| (*index, (error.code, error.message.clone()))).collect())
             }
-            _ => Err(super::away(error)),
+            _ => Err(super::away(&error)),
         }
     }
 
@@ -225,4 +244,33 @@ fn is_about_the_document(code: i32) -> bool {
     const DOCUMENT_VALIDATION: i32 = 121;
     const TOO_LARGE: [i32; 2] = [10_334, 17_419];
     [OVERFLOW, DOCUMENT_VALIDATION].contains(&code) || TOO_LARGE.contains(&code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_server_that_is_late_is_asked_for_less_until_it_is_not() {
+        let timeout = Duration::from_secs(8);
+        let store = ProfileStore::connect("mongodb://127.0.0.1:1", "n", 1, timeout).await.unwrap();
+        let most = || store.puts_per_command.load(Ordering::Relaxed);
+        let late = || Err::<(), _>(ProfileError::Late(timeout));
+        for expected in [500, 250, 125, 62, 31, 15, 8, 8] {
+            store.adjust(most(), &late(), timeout);
+            assert_eq!(most(), expected);
+        }
+        store.adjust(8, &Ok(()), Duration::from_secs(7));
+        assert_eq!(most(), 8, "just in time");
+        store.adjust(3, &Ok(()), Duration::ZERO);
+        assert_eq!(most(), 8, "few documents say nothing of many");
+        for expected in [16, 32, 64] {
+            store.adjust(most(), &Ok(()), Duration::from_millis(900));
+            assert_eq!(most(), expected);
+        }
+        store.adjust(900, &Ok(()), Duration::ZERO);
+        assert_eq!(most(), MOST_PER_COMMAND);
+        store.adjust(64, &Err::<(), _>(ProfileError::Away("x".into())), timeout);
+        assert_eq!(most(), MOST_PER_COMMAND, "who is away says nothing");
+    }
 }
