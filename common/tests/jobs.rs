@@ -95,13 +95,6 @@ impl World {
 
     async fn run(&self, view: usize, day: i64) -> Result<Report, JobError> {
         let progress = Arc::new(Progress::default());
-        let seen = progress.clone();
-        tokio::spawn(async move {
-            for _ in 0..5 {
-                tokio::time::sleep(Duration::from_secs(2)).await;
-                eprintln!("DEBUG {:?} {:?}", seen.counts(), seen.waiting_for());
-            }
-        });
         run(&self.stores, &self.job(view, day), &progress, &CancellationToken::new()).await
     }
 

@@ -56,8 +56,11 @@ async fn at_the_limit_consumers_work_on_while_appends_are_refused() {
     let mut value = vec![0u8; 21];
     value[0] = 1;
     let mut put = functions::call(functions::PUT, &["full:f:{user:7}"]);
-    put.arg(60_000).arg(1).arg("f").arg(value);
+    put.arg(60_000).arg(1).arg("f").arg(&value);
     assert_eq!(put.query_async::<Vec<i64>>(&mut fixture.redis).await.unwrap(), [1]);
+    let mut put_each = functions::call(functions::PUT_EACH, &["full:f:{user:8}", "full:f:{user:9}"]);
+    put_each.arg(0).arg("f").arg(&value).arg(&value);
+    assert_eq!(put_each.query_async::<Vec<i64>>(&mut fixture.redis).await.unwrap(), [1, 1]);
     let dead = [DeadLetter { position, reason: "full".into(), ..DeadLetter::default() }];
     let advance = Advance {
         partition: P,

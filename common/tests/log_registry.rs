@@ -76,6 +76,22 @@ async fn a_log_without_its_library_or_from_a_newer_binary_says_what_to_do() {
 }
 
 #[tokio::test]
+async fn an_earlier_text_of_the_library_is_noticed_and_replaced() {
+    let mut fixture = Fixture::on(Arc::new(Redis::start()), "earlier").await;
+    let url = fixture.server.url();
+    let without = |line: &&str| !line.starts_with("register('put_each'");
+    let earlier: Vec<&str> = functions::TEXT.lines().filter(without).collect();
+    let () = fixture.ask(&["FUNCTION", "LOAD", "REPLACE", &earlier.join("\n")]).await;
+    let missing = Log::open(&url, Names::new("earlier")).await.err().unwrap();
+    assert!(matches!(missing, LogError::LibraryMissing { missing, .. } if missing == functions::PUT_EACH));
+    // Whoever had it open works on, before and after: what it calls is there by the same name.
+    fixture.log.connect().await.unwrap();
+    Log::create(&url, Names::new("earlier"), LogMeta::new(2, 300_000)).await.unwrap();
+    Log::open(&url, Names::new("earlier")).await.unwrap();
+    fixture.log.connect().await.unwrap();
+}
+
+#[tokio::test]
 async fn control_refuses_a_gap_and_is_idempotent() {
     let mut fixture = Fixture::new("control").await;
     assert_eq!(control(&mut fixture, 0, "2", "1").await.unwrap(), ("gap".into(), "0".into()));

@@ -235,7 +235,7 @@ end
 -- Slots. A value begins with codec (1 byte), generation (4), milliseconds (8), sequence (8), big-endian.
 
 local CODEC, HEADER_BYTES, HEADER = 1, 21, '>BI4I4I4I4I4'
-local WRITTEN, EQUAL, REFUSED, UNDECODABLE = 1, 0, -1, -2
+local WRITTEN, EQUAL, REFUSED, UNDECODABLE, NO_HASH = 1, 0, -1, -2, -3
 local CHUNK = 4000
 
 -- What becomes of a field that holds `old` when `new` comes. Eight bytes are two halves: a double holds 53 bits.
@@ -257,6 +257,15 @@ end
 
 local function is_slot(value)
   return #value >= HEADER_BYTES and string.byte(value) == CODEC
+end
+
+-- After a write: the hash goes in so many ms, or (0) never.
+local function keep(key, expire)
+  if expire > 0 then
+    redis.call('PEXPIRE', key, whole(expire))
+  else
+    redis.call('PERSIST', key)
+  end
 end
 
 -- KEYS: entity. ARGV: ms until it expires after this put (0: never), how many fields, then field and value of each.
@@ -308,10 +317,56 @@ local function put(keys, args)
     end
   end
 
-  if any and expire > 0 then
-    redis.call('PEXPIRE', key, whole(expire))
-  elseif any then
-    redis.call('PERSIST', key)
+  if any then
+    keep(key, expire)
+  end
+  return fates
+end
+
+-- One field of many entities. A call costs more than what it does for a key, so that keys share it: by count and bytes
+-- as many as Redis may stand still for.
+-- KEYS: entities. ARGV: ms until those that are written expire (0: never), field, then the slot of each key.
+-- Answers for each key what `put` answers for a field, and -3 where the key is no hash: it costs no other.
+local function put_each(keys, args)
+  local expire, field, n = count(args[1] or ''), args[2], #keys
+  if not expire or n == 0 or n > CHUNK or #args ~= n + 2 then
+    return refuse('put_each needs an expiry, a field and the slot of each key')
+  end
+  for i = 3, #args do
+    if not is_slot(args[i]) then
+      return refuse('put_each was given a value that is no slot')
+    end
+  end
+
+  local call, pcall, sub, type = redis.call, redis.pcall, string.sub, type
+  -- Where none of the keys is there, nothing is to be compared and no expiry to be taken away. A key that comes twice
+  -- is there the second time, which HSETNX sees.
+  local fresh = expire == 0 and call('EXISTS', unpack(keys)) == 0
+  -- Neighbours mostly replace the same checkpoint by the same one.
+  local old_header, new_header, known
+  local fates = {}
+  for i = 1, n do
+    local key, new, code = keys[i], args[i + 2], WRITTEN
+    if not fresh or call('HSETNX', key, field, new) == 0 then
+      local old = pcall('HGET', key, field)
+      if type(old) == 'table' then
+        if not string.find(old.err, '^WRONGTYPE') then
+          return old
+        end
+        code = NO_HASH
+      elseif old then
+        local was, is = sub(old, 1, HEADER_BYTES), sub(new, 1, HEADER_BYTES)
+        if was ~= old_header or is ~= new_header then
+          old_header, new_header, known = was, is, fate(was, is)
+        end
+        code = known
+      end
+      if code == WRITTEN then
+        call('HSET', key, field, new)
+        keep(key, expire)
+      end
+    end
+    fates[i] = code
   end
   return fates
 end
@@ -451,6 +506,7 @@ register('release', release, { 'allow-oom' })
 register('intend', intend, { 'allow-oom' })
 register('advance', advance, { 'allow-oom' })
 register('put', put, { 'allow-oom' })
+register('put_each', put_each, { 'allow-oom' })
 register('job_begin', job_begin, { 'allow-oom' })
 register('job_finish', job_finish, { 'allow-oom' })
 register('heartbeat', heartbeat, { 'allow-oom' })

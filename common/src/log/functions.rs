@@ -22,8 +22,10 @@ pub const RELEASE: &str = "millrace_v1_release";
 pub const INTEND: &str = "millrace_v1_intend";
 /// Moves a cursor.
 pub const ADVANCE: &str = "millrace_v1_advance";
-/// Writes slots monotonically.
+/// Writes slots of one key monotonically.
 pub const PUT: &str = "millrace_v1_put";
+/// Writes one field of many keys monotonically.
+pub const PUT_EACH: &str = "millrace_v1_put_each";
 /// Puts definitions in force.
 pub const CONTROL: &str = "millrace_v1_control";
 /// Begins a run of a job.
@@ -37,8 +39,8 @@ pub const LEAVE: &str = "millrace_v1_leave";
 /// Begins every connection to the log.
 pub const FENCE: &str = "millrace_v1_fence";
 
-const ALL: [&str; 12] =
-    [ACQUIRE, RENEW, RELEASE, INTEND, ADVANCE, PUT, CONTROL, JOB_BEGIN, JOB_FINISH, HEARTBEAT, LEAVE, FENCE];
+const ALL: [&str; 13] =
+    [ACQUIRE, RENEW, RELEASE, INTEND, ADVANCE, PUT, PUT_EACH, CONTROL, JOB_BEGIN, JOB_FINISH, HEARTBEAT, LEAVE, FENCE];
 
 /// Loads the library, over an earlier text of the same version only. The feature state's Redis needs it too.
 pub async fn load(connection: &mut MultiplexedConnection) -> Result<(), LogError> {
