@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use millrace_common::config::StoreConfig;
 use millrace_common::jobs::{Job, JobError, Progress, Report, Stores, run};
-use millrace_common::log::job::{self, Completed, Outcome};
+use millrace_common::log::job::{self, Completed, Counts, Ending, JobState, Outcome};
 use millrace_common::log::{Log, LogMeta};
 use millrace_common::names::Names;
 use millrace_common::process::Readiness;
@@ -94,23 +94,23 @@ impl World {
     }
 
     async fn run(&self, view: usize, day: i64) -> Result<Report, JobError> {
-        let progress = Arc::new(Progress::default());
-        let seen = progress.clone();
-        tokio::spawn(async move {
-            for _ in 0..5 {
-                tokio::time::sleep(Duration::from_secs(2)).await;
-                eprintln!("DEBUG {:?} {:?}", seen.counts(), seen.waiting_for());
-            }
-        });
-        run(&self.stores, &self.job(view, day), &progress, &CancellationToken::new()).await
+        self.run_of(self.job(view, day)).await
+    }
+
+    async fn run_of(&self, job: Job) -> Result<Report, JobError> {
+        run(&self.stores, &job, &Arc::new(Progress::default()), &CancellationToken::new()).await
     }
 
     fn view(&self, index: usize) -> &View {
         &self.definitions.views[index]
     }
 
+    async fn state(&self, view: usize) -> JobState {
+        job::states(&self.stores.log, &[self.view(view).id()]).await.unwrap().remove(0)
+    }
+
     async fn completed(&self, view: usize) -> Option<Completed> {
-        job::states(&self.stores.log, &[self.view(view).id()]).await.unwrap()[0].completed
+        self.state(view).await.completed
     }
 
     /// What is stored of a household in Redis: the run that wrote it, and the amount.
@@ -207,10 +207,7 @@ async fn a_run_that_was_taken_over_stops_and_its_late_writes_change_nothing() {
     let key = slow.stores.log.names().job("orders@1");
     let mut redis = slow.redis().await;
     let taking_over = async {
-        eventually("the run has begun", async || {
-            job::states(&slow.stores.log, &["orders@1".to_owned()]).await.unwrap()[0].running.is_some()
-        })
-        .await;
+        eventually("the run has begun", async || slow.state(0).await.running.is_some()).await;
         // As if its process had slept through its lease.
         let () = redis::cmd("HSET").arg(&[&key, "expires", "0"]).query_async(&mut redis).await.unwrap();
         let lease = Duration::from_secs(5);
@@ -291,6 +288,36 @@ async fn a_query_that_breaks_its_contract_fails_the_run_and_changes_nothing() {
     let count = world.stores.clickhouse.client().query_raw("SELECT count() FROM rows").fetch_one::<u64>().await;
     assert_eq!(count.unwrap(), 10);
     assert_eq!(world.served(1).await, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_of_the_future_is_refused_and_no_clock_can_settle_the_ticks_to_come() {
+    let world = World::shared().await;
+    world.fill(1, 0, 10).await;
+    let now = job::now(&world.stores.log).await.unwrap();
+    let error = world.run_of(Job { as_of: now + DAY, ..world.job(0, 1) }).await.unwrap_err();
+    assert!(matches!(&error, JobError::Invalid(why) if why.contains("in the future")), "{error}");
+    assert_eq!(world.state(0).await, JobState::default(), "nothing has begun");
+
+    // As a process would whose clock and check are wrong.
+    let (log, id) = (&world.stores.log, world.view(0).id());
+    let key = log.names().job(&id);
+    let job::Taken::Ours(token) = job::take(log, &key, "wrong", Duration::from_secs(5)).await.unwrap() else {
+        panic!("somebody else has the lease")
+    };
+    assert!(job::begin(log, &id, &token, now + DAY).await.unwrap());
+    let ending = Ending { outcome: Outcome::Failed, counts: &Counts::default(), reason: "a test", failed_keys: &[] };
+    let number = u32::try_from(token.epoch).unwrap();
+    assert!(job::finish(log, &id, &token, number, &ending).await.unwrap());
+    job::give_back(log, &key, &token).await.unwrap();
+    let soon = job::now(log).await.unwrap() + 60_000;
+    assert!(world.state(0).await.settled.unwrap() <= soon, "a later tick is due");
+
+    // And a record from before that rule is mended by the next run.
+    let late = (now + DAY).to_string();
+    let () = redis::cmd("HSET").arg(&[&key, "settled", &late]).query_async(&mut world.redis().await).await.unwrap();
+    world.run(0, 1).await.unwrap();
+    assert!(world.state(0).await.settled.unwrap() <= job::now(log).await.unwrap() + 60_000);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use millrace_core::batch::Run;
-use millrace_core::definitions::{BatchQuery, Definitions, Store, View};
+use millrace_core::definitions::{BatchQuery, Definitions, Store, View, format_duration};
 use millrace_core::sql::{BatchColumns, SqlQuery, batch_columns, batch_rows};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::lease::{Held, Lease};
 use super::write::{IN_FLIGHT, Unwritten, Writer};
 use super::{Pauses, Progress, Stores};
+use crate::clock::now_ms;
 use crate::config::process_name;
 use crate::log::job::{self, Counts, Ending, Outcome};
 use crate::log::{LogError, Token};
@@ -25,6 +26,9 @@ const REDIS_CHUNK_BYTES: usize = 128 * 1024;
 const MONGODB_CHUNK_BYTES: usize = 32 * 1024;
 /// How often a query that a busy server refuses is run; one that is not answered is run until it is.
 const REFUSALS: u32 = 5;
+
+/// How far our clock may be ahead of Redis's, which says when runs ended: as in `migrations/redis`.
+const CLOCKS_APART: i64 = 60_000;
 
 /// What is to be run.
 #[derive(Clone)]
@@ -111,6 +115,11 @@ pub async fn run(
     let batch = view.batch.as_ref().ok_or_else(|| JobError::Invalid(format!("`{}` is no batch view", view.id())))?;
     if job.as_of <= 0 {
         return Err(JobError::Invalid("as_of lies before 1970".to_owned()));
+    }
+    let now = now_ms().min(patient(progress, stop, || job::now(&stores.log)).await? + CLOCKS_APART);
+    if job.as_of > now {
+        let ahead = format_duration(((job.as_of - now) / 1_000).max(1) * 1_000);
+        return Err(JobError::Invalid(format!("as_of lies {ahead} in the future; write now or an earlier instant")));
     }
     let started = Instant::now();
     let owner = process_name();

@@ -174,6 +174,13 @@ pub async fn give_back(log: &Log, key: &str, token: &Token) -> Result<(), LogErr
     log.link_ref().query("give back the lease of a job", &command).await.map(drop)
 }
 
+/// Redis's clock, epoch ms.
+pub async fn now(log: &Log) -> Result<i64, LogError> {
+    const DOING: &str = "read redis's clock";
+    let reply = log.link_ref().query(DOING, &redis::cmd("TIME")).await?;
+    clock(&reply).ok_or_else(|| unexpected(DOING, &reply))
+}
+
 /// Says that the run has begun, and that one before it which never ended was abandoned. False: another has the lease.
 pub async fn begin(log: &Log, view: &str, token: &Token, as_of: i64) -> Result<bool, LogError> {
     let names = log.names();
@@ -237,6 +244,13 @@ pub async fn failed_keys(log: &Log, view: &str, run: u32) -> Result<BTreeMap<Str
     let reply = log.link_ref().query(DOING, &command).await?;
     let wrong = unexpected(DOING, &reply);
     fields_of(reply).ok_or(wrong)
+}
+
+/// What `TIME` answers: seconds, and microseconds of the next.
+fn clock(reply: &Value) -> Option<i64> {
+    let Value::Array(parts) = reply else { return None };
+    let [seconds, micros] = parts.as_slice() else { return None };
+    i64::try_from(value::number(seconds)? * 1_000 + value::number(micros)? / 1_000).ok()
 }
 
 fn state_of(fields: &Fields) -> JobState {
