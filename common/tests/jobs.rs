@@ -40,7 +40,10 @@ fn definitions(query: &str) -> Arc<Definitions> {
     let view = |name: &str, store: &str| {
         json!({
             "name": name, "entity": "household", "store": store, "query": query,
-            "features": [{ "name": "amount", "type": "decimal(18,2)" }, { "name": "orders", "type": "int64" }],
+            "features": [
+                { "name": "amount", "type": "decimal(18,2)" },
+                { "name": "orders", "type": "int64", "index": store == "mongodb" },
+            ],
         })
     };
     let yaml = json!({
@@ -134,6 +137,12 @@ impl World {
         self.stores.log.names().entity("household", &household.to_string())
     }
 
+    /// The collection of the view in MongoDB.
+    async fn documents(&self) -> mongodb::Collection<mongodb::bson::Document> {
+        let client = mongodb::Client::with_uri_str(self.stack.mongodb_url()).await.unwrap();
+        client.database(self.stores.log.names().namespace()).collection("order_profiles_v1")
+    }
+
     async fn redis(&self) -> redis::aio::MultiplexedConnection {
         let client = redis::Client::open(self.stack.redis_url()).unwrap();
         client.get_multiplexed_async_connection().await.unwrap()
@@ -175,10 +184,7 @@ async fn a_batch_profile_says_which_job_wrote_it() {
     world.fill(1, 0, 1_500).await;
     let report = world.run(1, 1).await.unwrap();
     assert_eq!((report.outcome, report.counts.written), (Outcome::Succeeded, 1_500));
-    let client = mongodb::Client::with_uri_str(world.stack.mongodb_url()).await.unwrap();
-    let database = client.database(world.stores.log.names().namespace());
-    let documents = database.collection::<mongodb::bson::Document>("order_profiles_v1");
-    let found = documents.find_one(mongodb::bson::doc! { "_id": "7" }).await.unwrap().unwrap();
+    let found = world.documents().await.find_one(mongodb::bson::doc! { "_id": "7" }).await.unwrap().unwrap();
     let metadata = found.get_document("metadata").unwrap();
     assert_eq!(metadata.get_str("source").unwrap(), "batch");
     assert_eq!(metadata.get_str("job_id").unwrap(), report.job_id);
@@ -267,6 +273,29 @@ async fn a_key_that_cannot_be_written_is_named_and_readers_keep_what_they_had() 
     world.fill(2, 10, 90).await;
     assert_eq!(world.run(0, 2).await.unwrap().outcome, Outcome::Succeeded);
     assert_eq!((world.served(30).await, world.served(95).await), (Some(json!("2.50")), None));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_document_that_is_no_profile_is_a_failed_key_and_the_run_goes_on() {
+    let world = World::shared().await;
+    world.fill(1, 0, 100).await;
+    world.documents().await.insert_one(mongodb::bson::doc! { "_id": "30", "written_by": "hand" }).await.unwrap();
+    let report = world.run(1, 1).await.unwrap();
+    assert_eq!((report.outcome, report.counts.written, report.counts.failed), (Outcome::Failed, 99, 1), "{report:?}");
+    assert!(report.failed_keys[0].1.contains("no profile of ours"), "{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_that_cannot_be_made_fails_the_run_with_its_reason() {
+    let world = World::shared().await;
+    world.fill(1, 0, 10).await;
+    let other = mongodb::IndexModel::builder()
+        .keys(mongodb::bson::doc! { "something": 1 })
+        .options(mongodb::options::IndexOptions::builder().name("by_orders".to_owned()).build());
+    world.documents().await.create_index(other.build()).await.unwrap();
+    let report = world.run(1, 1).await.unwrap();
+    assert_eq!((report.outcome, report.counts.written), (Outcome::Failed, 0), "{report:?}");
+    assert!(report.reason.contains("mongodb: ") && report.reason.contains("by_orders"), "{report:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -97,6 +97,16 @@ enum Ended {
     Fenced,
 }
 
+impl From<Unwritten> for Ended {
+    fn from(unwritten: Unwritten) -> Self {
+        match unwritten {
+            Unwritten::Fenced => Self::Fenced,
+            Unwritten::Stopped => Self::Told,
+            Unwritten::Failed(reason) => Self::Failed(reason),
+        }
+    }
+}
+
 /// Why a pass over the rows did.
 enum Broken {
     Query(ClickHouseError),
@@ -217,7 +227,7 @@ async fn materialize(
         stop: stop.clone(),
         again: AtomicBool::new(false),
     });
-    writer.ensure().await.map_err(|_| Ended::Told)?;
+    writer.ensure().await?;
     let query = batch_rows(&job.definitions, view, &batch.query, columns, run.as_of);
     let mut writes = JoinSet::new();
     loop {
@@ -268,8 +278,7 @@ async fn pass(
 fn settled(written: Result<Result<(), Unwritten>, tokio::task::JoinError>) -> Result<(), Broken> {
     match written {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(Unwritten::Fenced)) => Err(Broken::Ended(Ended::Fenced)),
-        Ok(Err(Unwritten::Stopped)) => Err(Broken::Ended(Ended::Told)),
+        Ok(Err(unwritten)) => Err(Broken::Ended(unwritten.into())),
         Err(error) => Err(Broken::Ended(Ended::Failed(format!("a chunk was not written: {error}")))),
     }
 }
