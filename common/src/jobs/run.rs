@@ -180,12 +180,7 @@ async fn record(
     let ending = Ending { outcome: *outcome, counts, reason, failed_keys };
     let id = view.id();
     let finish = || job::finish(&stores.log, &id, token, run.number, &ending);
-    let recorded = match outcome {
-        // Who was told to stop still says so, once.
-        Outcome::Interrupted => finish().await?,
-        _ => patient(progress, stop, finish).await?,
-    };
-    if !recorded {
+    if !insist(progress, stop, finish).await? {
         return Err(JobError::Fenced { job_id: report.job_id.clone() });
     }
     let labels = [("view", id.clone()), ("outcome", outcome.name().to_owned())];
@@ -322,5 +317,37 @@ async fn patient<T, F: Future<Output = Result<T, LogError>>>(
             Err(error) => return Err(error.into()),
         }
         stop.run_until_cancelled(tokio::time::sleep(pauses.next())).await.ok_or(JobError::Stopped)?;
+    }
+}
+
+/// The same for what must be said, and is said once even by who was told to stop: rows are there already.
+async fn insist<T, F: Future<Output = Result<T, LogError>>>(
+    progress: &Progress,
+    stop: &CancellationToken,
+    mut ask: impl FnMut() -> F,
+) -> Result<T, JobError> {
+    match ask().await {
+        Err(error) if error.is_transient() => patient(progress, stop, ask).await,
+        answer => Ok(answer?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_was_told_to_stop_in_the_last_moment_still_says_how_it_ended() {
+        let (progress, stop) = (Progress::default(), CancellationToken::new());
+        stop.cancel();
+        assert_eq!(insist(&progress, &stop, async || Ok(7)).await.unwrap(), 7);
+        let asked = std::cell::Cell::new(0);
+        let away = async || {
+            asked.set(asked.get() + 1);
+            let source = std::io::Error::from(std::io::ErrorKind::ConnectionRefused).into();
+            Err::<(), _>(LogError::Redis { doing: "record a run", source })
+        };
+        assert!(matches!(insist(&progress, &stop, away).await, Err(JobError::Stopped)));
+        assert_eq!(asked.get(), 1, "and does not wait for a log that is away");
     }
 }
