@@ -340,13 +340,41 @@ async fn a_run_of_the_future_is_refused_and_no_clock_can_settle_the_ticks_to_com
     assert!(job::finish(log, &id, &token, number, &ending).await.unwrap());
     job::give_back(log, &key, &token).await.unwrap();
     let soon = job::now(log).await.unwrap() + 60_000;
-    assert!(world.state(0).await.settled.unwrap() <= soon, "a later tick is due");
+    let state = world.state(0).await;
+    assert!(state.settled.unwrap() <= soon, "a later tick is due");
+    assert_eq!((state.first, state.last, state.owner), (Some(now + DAY), Some(Outcome::Failed), None));
 
     // And a record from before that rule is mended by the next run.
     let late = (now + DAY).to_string();
     let () = redis::cmd("HSET").arg(&[&key, "settled", &late]).query_async(&mut world.redis().await).await.unwrap();
     world.run(0, 1).await.unwrap();
     assert!(world.state(0).await.settled.unwrap() <= job::now(log).await.unwrap() + 60_000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_whose_process_died_is_nobodys_until_the_next_one_calls_it_abandoned() {
+    let world = World::shared().await;
+    world.fill(1, 0, 10).await;
+    let (log, id) = (&world.stores.log, world.view(0).id());
+    let begin = async |owner: &str, lease: Duration| {
+        let job::Taken::Ours(token) = job::take(log, &log.names().job(&id), owner, lease).await.unwrap() else {
+            panic!("somebody else has the lease")
+        };
+        assert!(job::begin(log, &id, &token, MIDNIGHT).await.unwrap());
+    };
+    begin("first", Duration::from_secs(600)).await;
+    assert_eq!(world.state(0).await.owner.as_deref(), Some("first"));
+    begin("first", Duration::from_millis(1)).await;
+    eventually("its lease runs out", async || world.state(0).await.owner.is_none()).await;
+    let died = world.state(0).await;
+    assert_eq!(died.running.unwrap().run.number, 2, "it has not ended");
+    assert_eq!((died.last, died.first), (Some(Outcome::Abandoned), Some(MIDNIGHT)), "{died:?}");
+
+    assert_eq!(world.run(0, 1).await.unwrap().outcome, Outcome::Succeeded);
+    let after = world.state(0).await;
+    assert_eq!((after.running, after.last, after.first), (None, Some(Outcome::Succeeded), Some(MIDNIGHT)));
+    let outcomes: Vec<_> = job::runs(log, &id, 10).await.unwrap().into_iter().map(|run| run.outcome).collect();
+    assert_eq!(outcomes, [Outcome::Succeeded, Outcome::Abandoned, Outcome::Abandoned]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

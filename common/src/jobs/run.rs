@@ -24,7 +24,8 @@ use crate::stores::clickhouse::ClickHouseError;
 const REDIS_CHUNK_BYTES: usize = 128 * 1024;
 /// The same for MongoDB, which takes a hundredth as many a second: a chunk must be done well within its timeout.
 const MONGODB_CHUNK_BYTES: usize = 32 * 1024;
-/// How often a query that a busy server refuses is run; one that is not answered is run until it is.
+/// How often a query that a busy server refuses is run without getting any further than before; one that is not answered
+/// is run until it is.
 const REFUSALS: u32 = 5;
 
 /// How far our clock may be ahead of Redis's, which says when runs ended: as in `migrations/redis`.
@@ -201,7 +202,7 @@ async fn materialize(
     stop: &CancellationToken,
 ) -> Result<(), Ended> {
     let view = &job.definitions.views[job.view];
-    let mut trouble = Trouble { progress, stop, pauses: Pauses::new(), refused: 0 };
+    let mut trouble = Trouble { progress, stop, pauses: Pauses::new(), refused: 0, furthest: 0 };
     let describe = batch_columns(&batch.query, run.as_of);
     let found = loop {
         match stop.run_until_cancelled(stores.clickhouse.batch_columns(&describe)).await.ok_or(Ended::Told)? {
@@ -284,11 +285,17 @@ struct Trouble<'r> {
     stop: &'r CancellationToken,
     pauses: Pauses,
     refused: u32,
+    /// The most rows that a pass has had: a query that breaks off again and again at the same row has an end.
+    furthest: u64,
 }
 
 impl Trouble<'_> {
     /// Waits where trying again may help.
     async fn wait(&mut self, error: ClickHouseError) -> Result<(), Ended> {
+        let rows = self.progress.counts().rows;
+        if rows > self.furthest {
+            (self.furthest, self.refused, self.pauses) = (rows, 0, Pauses::new());
+        }
         let refused = matches!(error, ClickHouseError::Refused { .. });
         self.refused += u32::from(refused);
         if !error.is_passing() || self.refused >= REFUSALS {
@@ -335,6 +342,23 @@ async fn insist<T, F: Future<Output = Result<T, LogError>>>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn refusals_count_until_a_pass_gets_further_than_any_before() {
+        let (progress, stop) = (Progress::default(), CancellationToken::new());
+        let mut trouble = Trouble { progress: &progress, stop: &stop, pauses: Pauses::new(), refused: 0, furthest: 0 };
+        let busy = || ClickHouseError::Refused { code: 241, message: "memory".to_owned() };
+        for _ in 0..2 * REFUSALS {
+            progress.add(100, 100, 0);
+            assert!(trouble.wait(busy()).await.is_ok(), "each pass got further");
+        }
+        for _ in 2..REFUSALS {
+            progress.again();
+            progress.add(100, 0, 100);
+            assert!(trouble.wait(busy()).await.is_ok());
+        }
+        assert!(matches!(trouble.wait(busy()).await, Err(Ended::Failed(reason)) if reason.contains("memory")));
+    }
 
     #[tokio::test]
     async fn who_was_told_to_stop_in_the_last_moment_still_says_how_it_ended() {
