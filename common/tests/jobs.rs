@@ -20,6 +20,8 @@ use millrace_core::definitions::{Definitions, DefinitionsSource, View};
 use millrace_core::slot::Slot;
 use millrace_devstack::{Stack, StackOptions, shared_for_tests, test_dir};
 use serde_json::{Value, json};
+use tokio::io::AsyncReadExt;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 const DAY: i64 = 86_400_000;
@@ -395,7 +397,59 @@ async fn a_run_that_is_told_to_stop_says_so_and_the_next_one_is_whole() {
     assert_eq!((whole.outcome, whole.counts.written), (Outcome::Succeeded, 100_000));
 }
 
-/// Each store goes away while rows are on their way, and comes back: the run waits for it and is whole.
+/// Passes everything on to ClickHouse, except that an answer stands still after so many bytes and breaks off when told.
+/// From then on all are whole.
+async fn breaking(url: &str, after: u64, break_off: CancellationToken) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let to = url.trim_start_matches("http://").trim_end_matches('/').to_owned();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let (server, told) = (TcpStream::connect(&to).await.unwrap(), break_off.clone());
+            let bytes = if told.is_cancelled() { u64::MAX } else { after };
+            tokio::spawn(async move {
+                let (mut from_client, mut to_client) = client.into_split();
+                let (from_server, mut to_server) = server.into_split();
+                let answer = async {
+                    let passed = tokio::io::copy(&mut from_server.take(bytes), &mut to_client).await;
+                    if passed.is_ok_and(|passed| passed == bytes) {
+                        told.cancelled().await;
+                    }
+                };
+                tokio::select! {
+                    _ = tokio::io::copy(&mut from_client, &mut to_server) => {}
+                    () = answer => {}
+                }
+            });
+        }
+    });
+    format!("http://{address}")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_breaks_off_is_asked_for_again_within_the_run() {
+    let mut world = World::shared().await;
+    world.fill(1, 0, 60_000).await;
+    let break_off = CancellationToken::new();
+    let url = breaking(world.stack.clickhouse_url(), 600_000, break_off.clone()).await;
+    let namespace = world.stores.log.names().namespace().to_owned();
+    world.stores.clickhouse = clickhouse::ClickHouse::connect(&url, &namespace).unwrap();
+    let progress = Arc::new(Progress::default());
+    let breaking = async {
+        eventually("some rows are written", async || progress.counts().written > 0).await;
+        break_off.cancel();
+    };
+    let (job, stop) = (world.job(0, 1), CancellationToken::new());
+    let (report, ()) = tokio::join!(run(&world.stores, &job, &progress, &stop), breaking);
+    let report = report.unwrap();
+    assert_eq!((report.outcome, report.counts.rows, report.counts.failed), (Outcome::Succeeded, 60_000, 0));
+    assert!(report.counts.already > 0, "what was written before is found: {report:?}");
+    assert_eq!(report.run.number, 1, "it is one run");
+    assert_eq!(world.served(59_999).await, Some(json!("1.50")));
+}
+
+/// Each online store goes away while rows are on their way, and the warehouse before it is asked; they come back: the run
+/// waits and is whole.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_goes_away_is_waited_for() {
     let dir = tempfile::tempdir().unwrap();
