@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use millrace_common::config::StoreConfig;
 use millrace_common::jobs::{Job, JobError, Progress, Report, Stores, run};
-use millrace_common::log::job::{self, Completed, Outcome};
+use millrace_common::log::job::{self, Completed, Counts, Ending, JobState, Outcome};
 use millrace_common::log::{Log, LogMeta};
 use millrace_common::names::Names;
 use millrace_common::process::Readiness;
@@ -20,6 +20,8 @@ use millrace_core::definitions::{Definitions, DefinitionsSource, View};
 use millrace_core::slot::Slot;
 use millrace_devstack::{Stack, StackOptions, shared_for_tests, test_dir};
 use serde_json::{Value, json};
+use tokio::io::AsyncReadExt;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 const DAY: i64 = 86_400_000;
@@ -40,7 +42,10 @@ fn definitions(query: &str) -> Arc<Definitions> {
     let view = |name: &str, store: &str| {
         json!({
             "name": name, "entity": "household", "store": store, "query": query,
-            "features": [{ "name": "amount", "type": "decimal(18,2)" }, { "name": "orders", "type": "int64" }],
+            "features": [
+                { "name": "amount", "type": "decimal(18,2)" },
+                { "name": "orders", "type": "int64", "index": store == "mongodb" },
+            ],
         })
     };
     let yaml = json!({
@@ -94,16 +99,23 @@ impl World {
     }
 
     async fn run(&self, view: usize, day: i64) -> Result<Report, JobError> {
-        let progress = Arc::new(Progress::default());
-        run(&self.stores, &self.job(view, day), &progress, &CancellationToken::new()).await
+        self.run_of(self.job(view, day)).await
+    }
+
+    async fn run_of(&self, job: Job) -> Result<Report, JobError> {
+        run(&self.stores, &job, &Arc::new(Progress::default()), &CancellationToken::new()).await
     }
 
     fn view(&self, index: usize) -> &View {
         &self.definitions.views[index]
     }
 
+    async fn state(&self, view: usize) -> JobState {
+        job::states(&self.stores.log, &[self.view(view).id()]).await.unwrap().remove(0)
+    }
+
     async fn completed(&self, view: usize) -> Option<Completed> {
-        job::states(&self.stores.log, &[self.view(view).id()]).await.unwrap()[0].completed
+        self.state(view).await.completed
     }
 
     /// What is stored of a household in Redis: the run that wrote it, and the amount.
@@ -125,6 +137,12 @@ impl World {
 
     fn hash(&self, household: i64) -> String {
         self.stores.log.names().entity("household", &household.to_string())
+    }
+
+    /// The collection of the view in MongoDB.
+    async fn documents(&self) -> mongodb::Collection<mongodb::bson::Document> {
+        let client = mongodb::Client::with_uri_str(self.stack.mongodb_url()).await.unwrap();
+        client.database(self.stores.log.names().namespace()).collection("order_profiles_v1")
     }
 
     async fn redis(&self) -> redis::aio::MultiplexedConnection {
@@ -168,10 +186,7 @@ async fn a_batch_profile_says_which_job_wrote_it() {
     world.fill(1, 0, 1_500).await;
     let report = world.run(1, 1).await.unwrap();
     assert_eq!((report.outcome, report.counts.written), (Outcome::Succeeded, 1_500));
-    let client = mongodb::Client::with_uri_str(world.stack.mongodb_url()).await.unwrap();
-    let database = client.database(world.stores.log.names().namespace());
-    let documents = database.collection::<mongodb::bson::Document>("order_profiles_v1");
-    let found = documents.find_one(mongodb::bson::doc! { "_id": "7" }).await.unwrap().unwrap();
+    let found = world.documents().await.find_one(mongodb::bson::doc! { "_id": "7" }).await.unwrap().unwrap();
     let metadata = found.get_document("metadata").unwrap();
     assert_eq!(metadata.get_str("source").unwrap(), "batch");
     assert_eq!(metadata.get_str("job_id").unwrap(), report.job_id);
@@ -200,10 +215,7 @@ async fn a_run_that_was_taken_over_stops_and_its_late_writes_change_nothing() {
     let key = slow.stores.log.names().job("orders@1");
     let mut redis = slow.redis().await;
     let taking_over = async {
-        eventually("the run has begun", async || {
-            job::states(&slow.stores.log, &["orders@1".to_owned()]).await.unwrap()[0].running.is_some()
-        })
-        .await;
+        eventually("the run has begun", async || slow.state(0).await.running.is_some()).await;
         // As if its process had slept through its lease.
         let () = redis::cmd("HSET").arg(&[&key, "expires", "0"]).query_async(&mut redis).await.unwrap();
         let lease = Duration::from_secs(5);
@@ -266,6 +278,29 @@ async fn a_key_that_cannot_be_written_is_named_and_readers_keep_what_they_had() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_document_that_is_no_profile_is_a_failed_key_and_the_run_goes_on() {
+    let world = World::shared().await;
+    world.fill(1, 0, 100).await;
+    world.documents().await.insert_one(mongodb::bson::doc! { "_id": "30", "written_by": "hand" }).await.unwrap();
+    let report = world.run(1, 1).await.unwrap();
+    assert_eq!((report.outcome, report.counts.written, report.counts.failed), (Outcome::Failed, 99, 1), "{report:?}");
+    assert!(report.failed_keys[0].1.contains("no profile of ours"), "{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_that_cannot_be_made_fails_the_run_with_its_reason() {
+    let world = World::shared().await;
+    world.fill(1, 0, 10).await;
+    let other = mongodb::IndexModel::builder()
+        .keys(mongodb::bson::doc! { "something": 1 })
+        .options(mongodb::options::IndexOptions::builder().name("by_orders".to_owned()).build());
+    world.documents().await.create_index(other.build()).await.unwrap();
+    let report = world.run(1, 1).await.unwrap();
+    assert_eq!((report.outcome, report.counts.written), (Outcome::Failed, 0), "{report:?}");
+    assert!(report.reason.contains("mongodb: ") && report.reason.contains("by_orders"), "{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_query_that_breaks_its_contract_fails_the_run_and_changes_nothing() {
     let mut world = World::shared().await;
     world.fill(1, 0, 10).await;
@@ -287,6 +322,64 @@ async fn a_query_that_breaks_its_contract_fails_the_run_and_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_run_of_the_future_is_refused_and_no_clock_can_settle_the_ticks_to_come() {
+    let world = World::shared().await;
+    world.fill(1, 0, 10).await;
+    let now = job::now(&world.stores.log).await.unwrap();
+    let error = world.run_of(Job { as_of: now + DAY, ..world.job(0, 1) }).await.unwrap_err();
+    assert!(matches!(&error, JobError::Invalid(why) if why.contains("in the future")), "{error}");
+    assert_eq!(world.state(0).await, JobState::default(), "nothing has begun");
+
+    // As a process would whose clock and check are wrong.
+    let (log, id) = (&world.stores.log, world.view(0).id());
+    let key = log.names().job(&id);
+    let job::Taken::Ours(token) = job::take(log, &key, "wrong", Duration::from_secs(5)).await.unwrap() else {
+        panic!("somebody else has the lease")
+    };
+    assert!(job::begin(log, &id, &token, now + DAY).await.unwrap());
+    let ending = Ending { outcome: Outcome::Failed, counts: &Counts::default(), reason: "a test", failed_keys: &[] };
+    let number = u32::try_from(token.epoch).unwrap();
+    assert!(job::finish(log, &id, &token, number, &ending).await.unwrap());
+    job::give_back(log, &key, &token).await.unwrap();
+    let soon = job::now(log).await.unwrap() + 60_000;
+    let state = world.state(0).await;
+    assert!(state.settled.unwrap() <= soon, "a later tick is due");
+    assert_eq!((state.first, state.last, state.owner), (Some(now + DAY), Some(Outcome::Failed), None));
+
+    // And a record from before that rule is mended by the next run.
+    let late = (now + DAY).to_string();
+    let () = redis::cmd("HSET").arg(&[&key, "settled", &late]).query_async(&mut world.redis().await).await.unwrap();
+    world.run(0, 1).await.unwrap();
+    assert!(world.state(0).await.settled.unwrap() <= job::now(log).await.unwrap() + 60_000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_whose_process_died_is_nobodys_until_the_next_one_calls_it_abandoned() {
+    let world = World::shared().await;
+    world.fill(1, 0, 10).await;
+    let (log, id) = (&world.stores.log, world.view(0).id());
+    let begin = async |owner: &str, lease: Duration| {
+        let job::Taken::Ours(token) = job::take(log, &log.names().job(&id), owner, lease).await.unwrap() else {
+            panic!("somebody else has the lease")
+        };
+        assert!(job::begin(log, &id, &token, MIDNIGHT).await.unwrap());
+    };
+    begin("first", Duration::from_secs(600)).await;
+    assert_eq!(world.state(0).await.owner.as_deref(), Some("first"));
+    begin("first", Duration::from_millis(1)).await;
+    eventually("its lease runs out", async || world.state(0).await.owner.is_none()).await;
+    let died = world.state(0).await;
+    assert_eq!(died.running.unwrap().run.number, 2, "it has not ended");
+    assert_eq!((died.last, died.first), (Some(Outcome::Abandoned), Some(MIDNIGHT)), "{died:?}");
+
+    assert_eq!(world.run(0, 1).await.unwrap().outcome, Outcome::Succeeded);
+    let after = world.state(0).await;
+    assert_eq!((after.running, after.last, after.first), (None, Some(Outcome::Succeeded), Some(MIDNIGHT)));
+    let outcomes: Vec<_> = job::runs(log, &id, 10).await.unwrap().into_iter().map(|run| run.outcome).collect();
+    assert_eq!(outcomes, [Outcome::Succeeded, Outcome::Abandoned, Outcome::Abandoned]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_is_told_to_stop_says_so_and_the_next_one_is_whole() {
     let world = World::shared().await;
     world.fill(1, 0, 100_000).await;
@@ -304,7 +397,59 @@ async fn a_run_that_is_told_to_stop_says_so_and_the_next_one_is_whole() {
     assert_eq!((whole.outcome, whole.counts.written), (Outcome::Succeeded, 100_000));
 }
 
-/// Each store goes away while rows are on their way, and comes back: the run waits for it and is whole.
+/// Passes everything on to ClickHouse, except that an answer stands still after so many bytes and breaks off when told.
+/// From then on all are whole.
+async fn breaking(url: &str, after: u64, break_off: CancellationToken) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let to = url.trim_start_matches("http://").trim_end_matches('/').to_owned();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let (server, told) = (TcpStream::connect(&to).await.unwrap(), break_off.clone());
+            let bytes = if told.is_cancelled() { u64::MAX } else { after };
+            tokio::spawn(async move {
+                let (mut from_client, mut to_client) = client.into_split();
+                let (from_server, mut to_server) = server.into_split();
+                let answer = async {
+                    let passed = tokio::io::copy(&mut from_server.take(bytes), &mut to_client).await;
+                    if passed.is_ok_and(|passed| passed == bytes) {
+                        told.cancelled().await;
+                    }
+                };
+                tokio::select! {
+                    _ = tokio::io::copy(&mut from_client, &mut to_server) => {}
+                    () = answer => {}
+                }
+            });
+        }
+    });
+    format!("http://{address}")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_breaks_off_is_asked_for_again_within_the_run() {
+    let mut world = World::shared().await;
+    world.fill(1, 0, 60_000).await;
+    let break_off = CancellationToken::new();
+    let url = breaking(world.stack.clickhouse_url(), 600_000, break_off.clone()).await;
+    let namespace = world.stores.log.names().namespace().to_owned();
+    world.stores.clickhouse = clickhouse::ClickHouse::connect(&url, &namespace).unwrap();
+    let progress = Arc::new(Progress::default());
+    let breaking = async {
+        eventually("some rows are written", async || progress.counts().written > 0).await;
+        break_off.cancel();
+    };
+    let (job, stop) = (world.job(0, 1), CancellationToken::new());
+    let (report, ()) = tokio::join!(run(&world.stores, &job, &progress, &stop), breaking);
+    let report = report.unwrap();
+    assert_eq!((report.outcome, report.counts.rows, report.counts.failed), (Outcome::Succeeded, 60_000, 0));
+    assert!(report.counts.already > 0, "what was written before is found: {report:?}");
+    assert_eq!(report.run.number, 1, "it is one run");
+    assert_eq!(world.served(59_999).await, Some(json!("1.50")));
+}
+
+/// Each online store goes away while rows are on their way, and the warehouse before it is asked; they come back: the run
+/// waits and is whole.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_goes_away_is_waited_for() {
     let dir = tempfile::tempdir().unwrap();

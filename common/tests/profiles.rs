@@ -193,6 +193,30 @@ async fn a_document_past_the_servers_limit_is_refused_and_its_neighbours_are_wri
 }
 
 #[tokio::test]
+async fn a_document_that_is_no_profile_refuses_its_own_put_only_and_stays() {
+    let fixture = Fixture::new("profiles_foreign").await;
+    let database = Client::with_uri_str(&fixture.url).await.unwrap().database(&fixture.namespace);
+    let foreign = [
+        doc! { "_id": "none", "x": 1 },
+        doc! { "_id": "number", "checkpoint": { "order": 7 } },
+        doc! { "_id": "text", "checkpoint": { "order": "zzz" } },
+    ];
+    database.collection::<Document>("user_profile_v1").insert_many(foreign.clone()).await.unwrap();
+    for store in [fixture.store.clone(), fixture.store.clone().with_update_command()] {
+        let puts = [("none", 2), ("number", 2), ("ada", 2), ("text", 2)].map(|(key, n)| (key, fixture.slot(n)));
+        let outcomes = put(&store, &fixture.view, &puts).await;
+        for refused in [&outcomes[0], &outcomes[1], &outcomes[3]] {
+            let said = matches!(refused, ProfileWritten::Refused(why) if why.contains("checkpoint.order"));
+            assert!(said, "{outcomes:?}");
+        }
+        assert!(matches!(outcomes[2], ProfileWritten::Written | ProfileWritten::Already), "{outcomes:?}");
+    }
+    for document in foreign {
+        assert_eq!(fixture.document(document.get_str("_id").unwrap()).await, document);
+    }
+}
+
+#[tokio::test]
 async fn migrations_are_recorded_and_an_edited_one_is_refused() {
     let fixture = Fixture::new("profiles_migrate").await;
     assert_eq!(migrate(&fixture.url, &fixture.namespace).await.unwrap(), ["0001_profiles"]);

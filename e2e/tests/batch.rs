@@ -38,11 +38,14 @@ const STAMPS: &str = r#"
 const OLD: i64 = 1_000_000_000_000;
 const NEW: i64 = 1_500_000_000_000;
 
+/// Those that most tests use, with these views.
+fn definitions(views: &str) -> String {
+    millrace_e2e::DEFINITIONS.replace("services:", &format!("{}\nservices:", views.trim_matches('\n')))
+}
+
 async fn world(views: &str) -> World {
     let world = World::shared().await;
-    world
-        .apply(&millrace_e2e::DEFINITIONS.replace("services:", &format!("{}\nservices:", views.trim_matches('\n'))))
-        .await;
+    world.apply(&definitions(views)).await;
     world
 }
 
@@ -83,7 +86,7 @@ async fn what_the_warehouse_knows_is_served_with_its_job() {
 
     let refused = world.try_millrace(&["materialize", "household_spend"]).await;
     assert!(refused.unwrap_err().contains("no batch view `household_spend` is in force; there is household_orders@1"));
-    let scheduler = world.start(ServiceKind::Jobs, "run-jobs").await;
+    let mut scheduler = world.start(ServiceKind::Jobs, "run-jobs").await;
     let standby = world.start(ServiceKind::Jobs, "run-jobs-standby").await;
     eventually("last midnight is caught up", LIMIT, || async {
         (jobs(&world, "night@1").await["serving"] == "night@1-1").then_some(())
@@ -95,6 +98,14 @@ async fn what_the_warehouse_knows_is_served_with_its_job() {
         (read(&server, &[21], &["night:twice"]).await[0]["values"]["night:twice"] == 42).then_some(())
     })
     .await;
+    let mut unread = tokio::process::Command::new(world.options.bin.join("millrace"))
+        .arg("jobs")
+        .envs(world.options.env.iter().map(|(name, value)| (name, value)))
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("millrace runs");
+    drop(unread.stdout.take());
+    assert!(unread.wait().await.expect("it ends").success(), "a reader who has gone is no failure");
     let age = r#"millrace_batch_age_seconds{view="night@1"}"#;
     for (url, leads) in [(scheduler.url(), true), (standby.url(), false), (server, false)] {
         eventually(&format!("{url} says how old it is"), LIMIT, || async {
@@ -105,6 +116,23 @@ async fn what_the_warehouse_knows_is_served_with_its_job() {
         .await;
     }
     assert_eq!(get(&format!("{}/readyz", standby.url())).await.0, 200);
+
+    scheduler.kill().expect("the leader is killed");
+    let late = r#"
+  - name: late
+    entity: household
+    schedule: { cron: "0 0 * * *" }
+    query: SELECT 7 AS household_id, 49 AS square
+    features: [{ name: square, type: int64 }]
+"#;
+    world.apply(&definitions(&format!("{}{late}", ORDERS.trim_end_matches('\n')))).await;
+    eventually("the standby leads and runs what is due", LIMIT, || async {
+        (jobs(&world, "late@1").await["serving"] == "late@1-1").then_some(())
+    })
+    .await;
+    let metrics = reqwest::get(format!("{}/metrics", standby.url())).await.expect("metrics");
+    assert!(metrics.text().await.expect("text").contains("millrace_batch_leader 1"));
+    assert_eq!(jobs(&world, "night@1").await["runs"].as_array().map(Vec::len), Some(1), "nothing is run twice");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use clap::{Command, CommandFactory};
+use clap::{Args, Command, CommandFactory};
+use millrace::commands::run_jobs::RunJobsArgs;
 use millrace_e2e::compose;
 
 fn settings(command: &Command) -> BTreeMap<String, String> {
@@ -22,8 +23,8 @@ fn the_example_environment_lists_every_setting() {
         millrace_offline_consumer::Config::command(),
         millrace_feature_server::Config::command(),
     ];
-    let mut wanted: BTreeMap<String, String> = commands.iter().flat_map(settings).collect();
-    wanted.insert("MILLRACE_JOBS_PARALLEL".into(), "2".into());
+    let run_jobs = RunJobsArgs::augment_args(Command::new("run-jobs"));
+    let mut wanted: BTreeMap<String, String> = commands.iter().chain([&run_jobs]).flat_map(settings).collect();
     wanted.insert("MILLRACE_SERVER_URL".into(), "http://127.0.0.1:6566".into());
     for (name, default) in compose::variables(compose::COMPOSE) {
         let known = wanted.entry(name.clone()).or_insert_with(|| default.clone());
@@ -45,4 +46,5 @@ fn every_command_line_is_sound() {
     millrace_online_consumer::Config::command().debug_assert();
     millrace_offline_consumer::Config::command().debug_assert();
     millrace_feature_server::Config::command().debug_assert();
+    RunJobsArgs::augment_args(Command::new("run-jobs")).debug_assert();
 }

@@ -400,8 +400,11 @@ end
 ---------------------------------------------------------------------------------------------------------------------
 -- Jobs. A job's hash holds its lease and what became of its runs. A run is an epoch of the lease, so its number grows
 -- and owner and number are its token. `running` has begun and not ended; `completed` is what readers count from;
--- `settled` is the latest instant that a run has ended for, well or not.
+-- `first_as_of` is the instant of the first run, `outcome` how the last one ended that was not told to stop;
+-- `settled` is the latest instant that a run has ended for, well or not: never past now, or no tick would come after it.
 
+-- How far the clock of who runs jobs may be ahead of ours, in ms.
+local CLOCKS_APART = 60000
 local OUTCOMES = { succeeded = true, failed = true, interrupted = true }
 
 -- KEYS: job, runs. ARGV: owner, run, as of, how many records are kept.
@@ -419,7 +422,9 @@ local function job_begin(keys, args)
   if left[1] and left[1] ~= run then
     redis.call('XADD', runs, 'MAXLEN', '~', whole(keep), '*',
       'run', left[1], 'as_of', left[2], 'started', left[3], 'outcome', 'abandoned')
+    redis.call('HSET', job, 'outcome', 'abandoned')
   end
+  redis.call('HSETNX', job, 'first_as_of', whole(as_of))
   redis.call('HSET', job, 'running', run, 'running_as_of', whole(as_of), 'running_since', whole(now_ms()))
   return 1
 end
@@ -448,7 +453,8 @@ local function job_finish(keys, args)
     return refuse('job_finish ends a run that has begun')
   end
 
-  local now, as_of = whole(now_ms()), stored[3]
+  local clock, as_of = now_ms(), stored[3]
+  local now = whole(clock)
   if #args > 10 then
     redis.call('HSET', failed_keys, unpack(args, 11))
     redis.call('PEXPIRE', failed_keys, whole(keep_ms))
@@ -462,9 +468,12 @@ local function job_finish(keys, args)
       fields[#fields + 1] = value
     end
   end
-  if outcome ~= 'interrupted' and tonumber(as_of) > (tonumber(stored[5] or '') or 0) then
+  if outcome ~= 'interrupted' then
+    fields[#fields + 1] = 'outcome'
+    fields[#fields + 1] = outcome
+    local latest = math.max(tonumber(as_of), tonumber(stored[5] or '') or 0)
     fields[#fields + 1] = 'settled'
-    fields[#fields + 1] = as_of
+    fields[#fields + 1] = whole(math.min(latest, clock + CLOCKS_APART))
   end
   redis.call('HDEL', job, 'running', 'running_as_of', 'running_since')
   redis.call('HSET', job, unpack(fields))

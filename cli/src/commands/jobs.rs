@@ -1,5 +1,7 @@
 //! `millrace jobs`: batch views, when each runs, how its last runs ended, and which keys failed.
 
+use std::fmt::Write;
+
 use anyhow::{Context, bail};
 use chrono::{DateTime, SecondsFormat, Utc};
 use clap::Args;
@@ -13,8 +15,12 @@ use millrace_common::worker::DefinitionsCache;
 use millrace_core::definitions::{View, format_duration};
 use serde_json::{Value, json};
 
+use super::print;
+
 /// Runs that are shown of each view.
 const SHOWN_RUNS: usize = 10;
+/// Runs that one is looked for in: more than are kept.
+const ALL_RUNS: usize = 10_000;
 
 /// Shows batch views: schedule, last runs, age of what is served, and failures.
 #[derive(Clone, Debug, Args)]
@@ -36,8 +42,13 @@ pub struct JobsArgs {
     pub stores: StoreConfig,
 }
 
-/// Asks the log.
+/// Asks the log and prints what it knows.
 pub async fn run(args: JobsArgs) -> anyhow::Result<()> {
+    print(&told(&args).await?)
+}
+
+/// What the log knows of what was asked.
+pub async fn told(args: &JobsArgs) -> anyhow::Result<String> {
     let log = Log::open(&args.stores.redis_url, Names::new(&args.stores.namespace)).await?;
     if let Some(job_id) = &args.failed {
         return failed(&log, job_id, args.json).await;
@@ -45,48 +56,60 @@ pub async fn run(args: JobsArgs) -> anyhow::Result<()> {
     let version = registry::everywhere(&log).await?.context("no definitions; run `millrace apply`")?;
     let definitions = DefinitionsCache::new(log.clone()).get(version).await?;
     let wanted = |view: &View| args.view.as_ref().is_none_or(|name| *name == view.name || *name == view.id());
-    let views: Vec<&View> =
-        batch_views(&definitions).into_iter().map(|(_, view)| view).filter(|view| wanted(view)).collect();
+    let known: Vec<&View> = batch_views(&definitions).into_iter().map(|(_, view)| view).collect();
+    let views: Vec<&View> = known.iter().copied().filter(|view| wanted(view)).collect();
+    if let (Some(name), true) = (&args.view, views.is_empty()) {
+        let known: Vec<String> = known.iter().map(|view| view.id()).collect();
+        bail!("no batch view `{name}` is in force; there is {}", known.join(", "));
+    }
     let ids: Vec<String> = views.iter().map(|view| view.id()).collect();
     let states = job::states(&log, &ids).await?;
-    let mut rows = Vec::new();
+    let (mut rows, mut text) = (Vec::new(), String::new());
     for (view, state) in views.into_iter().zip(states) {
         let runs = job::runs(&log, &view.id(), SHOWN_RUNS).await?;
         if args.json {
             rows.push(job_json(view, &state, &runs));
         } else {
-            print_job(view, &state, &runs);
+            show_job(&mut text, view, &state, &runs)?;
         }
     }
     if args.json {
-        println!("{}", json!({ "jobs": rows }));
+        writeln!(text, "{}", json!({ "jobs": rows }))?;
     }
-    Ok(())
+    Ok(text)
 }
 
-async fn failed(log: &Log, job_id: &str, as_json: bool) -> anyhow::Result<()> {
+async fn failed(log: &Log, job_id: &str, as_json: bool) -> anyhow::Result<String> {
     let parts = job_id.rsplit_once('-').and_then(|(view, run)| Some((view, run.parse().ok()?)));
     let Some((view, run)) = parts else { bail!("`{job_id}` is no job id; write for example household_orders@1-17") };
     let keys = job::failed_keys(log, view, run).await?;
-    if as_json {
-        println!("{}", json!({ "job_id": job_id, "failed": keys }));
-    } else {
-        keys.iter().for_each(|(key, reason)| println!("{key}: {reason}"));
+    if keys.is_empty() {
+        let runs = job::runs(log, view, ALL_RUNS).await?;
+        let known = runs.iter().find(|known| known.run.number == run);
+        let known =
+            known.with_context(|| format!("no run `{job_id}` has ended; `millrace jobs` lists the last ones"))?;
+        if known.counts.failed > 0 {
+            bail!("{} keys failed; which they were is no longer kept", known.counts.failed);
+        }
     }
-    Ok(())
+    if as_json {
+        return Ok(format!("{}\n", json!({ "job_id": job_id, "failed": keys })));
+    }
+    Ok(keys.iter().map(|(key, reason)| format!("{key}: {reason}\n")).collect())
 }
 
-fn print_job(view: &View, state: &JobState, runs: &[RunRecord]) {
+fn show_job(text: &mut String, view: &View, state: &JobState, runs: &[RunRecord]) -> std::fmt::Result {
     let (schedule, next) = schedule(view);
-    println!("{}  {}  next {}", view.id(), schedule.unwrap_or("unscheduled".into()), or_dash(next.map(instant)));
+    writeln!(text, "{}  {}  next {}", view.id(), schedule.unwrap_or("unscheduled".into()), or_dash(next.map(instant)))?;
     if let Some(running) = &state.running {
         let owner = state.owner.as_deref().unwrap_or("nobody: it died");
-        println!("  running   {} since {} by {owner}", running.run.job_id(view), instant(running.since));
+        writeln!(text, "  running   {} since {} by {owner}", running.run.job_id(view), instant(running.since))?;
     }
     let age = state.completed.map(|completed| format_duration(age_ms(&completed.run) / 1_000 * 1_000));
-    println!("  serving   {}, {} old", or_dash(state.completed.map(|c| c.run.job_id(view))), or_dash(age));
+    writeln!(text, "  serving   {}, {} old", or_dash(state.completed.map(|c| c.run.job_id(view))), or_dash(age))?;
     for run in runs {
-        println!(
+        writeln!(
+            text,
             "  {:<9} {:<28} as of {}  {:>9} rows  {:>6} failed  {:>8}  {}",
             run.outcome.name(),
             run.run.job_id(view),
@@ -95,8 +118,9 @@ fn print_job(view: &View, state: &JobState, runs: &[RunRecord]) {
             run.counts.failed,
             or_dash(run.ended.map(|ended| format!("{:.1} s", seconds(ended - run.started)))),
             run.reason,
-        );
+        )?;
     }
+    Ok(())
 }
 
 fn job_json(view: &View, state: &JobState, runs: &[RunRecord]) -> Value {

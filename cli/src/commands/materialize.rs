@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::jobs::instant;
+use super::print;
 
 const REDRAW: Duration = Duration::from_millis(200);
 /// Of 200 ms each: a line every 5 s.
@@ -88,7 +89,7 @@ async fn once(
         report = run(stores, &job, &progress, shutdown) => report?,
         () = async { tokio::join!(expecting, watching); } => bail!("the progress ended before the run"),
     };
-    say(args.json, &report);
+    say(args.json, &report)?;
     if report.outcome != Outcome::Succeeded {
         bail!("{} {}: {}", report.job_id, report.outcome.name(), report.reason);
     }
@@ -158,9 +159,9 @@ async fn watch(progress: &Progress, view: &str) {
     }
 }
 
-fn say(as_json: bool, report: &Report) {
+fn say(as_json: bool, report: &Report) -> anyhow::Result<()> {
     if as_json {
-        return println!("{}", report_json(report));
+        return print(&format!("{}\n", report_json(report)));
     }
     for (key, reason) in report.failed_keys.iter().take(10) {
         eprintln!("failed: {key}: {reason}");
@@ -168,8 +169,8 @@ fn say(as_json: bool, report: &Report) {
     let seconds = report.duration.as_secs_f64();
     #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
     let rate = report.counts.rows as f64 / seconds.max(0.001);
-    println!(
-        "{} {} as of {}: {} rows, {} written, {} there already, {} failed in {seconds:.1} s ({rate:.0}/s)",
+    print(&format!(
+        "{} {} as of {}: {} rows, {} written, {} there already, {} failed in {seconds:.1} s ({rate:.0}/s)\n",
         report.job_id,
         report.outcome.name(),
         instant(report.run.as_of),
@@ -177,7 +178,7 @@ fn say(as_json: bool, report: &Report) {
         report.counts.written,
         report.counts.already,
         report.counts.failed,
-    );
+    ))
 }
 
 fn report_json(report: &Report) -> Value {

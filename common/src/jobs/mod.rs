@@ -1,7 +1,8 @@
 //! Batch views: their queries run as of an instant, what they return is written into the online stores, and how that
-//! went is recorded. `run` is one run, `write` puts its rows, `scheduler` runs what is due, `progress` is for looking
-//! at it. Leases and records are `crate::log::job`'s, what a row means is `millrace_core::batch`'s.
+//! went is recorded. `run` is one run, `write` puts its rows, `scheduler` runs what is due, `in_hand` knows its runs,
+//! `progress` is for looking at one. Leases and records are `crate::log::job`'s, what a row means is `millrace_core::batch`'s.
 
+mod in_hand;
 mod lease;
 mod progress;
 mod run;

@@ -48,6 +48,12 @@ impl Progress {
         self.waiting_for.lock().clone()
     }
 
+    /// Whether that is the store it writes into, rather than what every run needs.
+    pub(super) fn waits_for_store(&self) -> bool {
+        let waiting = self.waiting_for.lock();
+        waiting.as_ref().is_some_and(|what| ["redis: ", "mongodb: "].iter().any(|store| what.starts_with(store)))
+    }
+
     /// The first keys that could not be written, and why.
     pub fn failed_keys(&self) -> Vec<(String, String)> {
         self.failed_keys.lock().clone()

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use millrace_core::batch::Run;
-use millrace_core::definitions::{BatchQuery, Definitions, Store, View};
+use millrace_core::definitions::{BatchQuery, Definitions, Store, View, format_duration};
 use millrace_core::sql::{BatchColumns, SqlQuery, batch_columns, batch_rows};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::lease::{Held, Lease};
 use super::write::{IN_FLIGHT, Unwritten, Writer};
 use super::{Pauses, Progress, Stores};
+use crate::clock::now_ms;
 use crate::config::process_name;
 use crate::log::job::{self, Counts, Ending, Outcome};
 use crate::log::{LogError, Token};
@@ -23,8 +24,12 @@ use crate::stores::clickhouse::ClickHouseError;
 const REDIS_CHUNK_BYTES: usize = 128 * 1024;
 /// The same for MongoDB, which takes a hundredth as many a second: a chunk must be done well within its timeout.
 const MONGODB_CHUNK_BYTES: usize = 32 * 1024;
-/// How often a query that a busy server refuses is run; one that is not answered is run until it is.
+/// How often a query that a busy server refuses is run without getting any further than before; one that is not answered
+/// is run until it is.
 const REFUSALS: u32 = 5;
+
+/// How far our clock may be ahead of Redis's, which says when runs ended: as in `migrations/redis`.
+const CLOCKS_APART: i64 = 60_000;
 
 /// What is to be run.
 #[derive(Clone)]
@@ -93,6 +98,16 @@ enum Ended {
     Fenced,
 }
 
+impl From<Unwritten> for Ended {
+    fn from(unwritten: Unwritten) -> Self {
+        match unwritten {
+            Unwritten::Fenced => Self::Fenced,
+            Unwritten::Stopped => Self::Told,
+            Unwritten::Failed(reason) => Self::Failed(reason),
+        }
+    }
+}
+
 /// Why a pass over the rows did.
 enum Broken {
     Query(ClickHouseError),
@@ -111,6 +126,11 @@ pub async fn run(
     let batch = view.batch.as_ref().ok_or_else(|| JobError::Invalid(format!("`{}` is no batch view", view.id())))?;
     if job.as_of <= 0 {
         return Err(JobError::Invalid("as_of lies before 1970".to_owned()));
+    }
+    let now = now_ms().min(patient(progress, stop, || job::now(&stores.log)).await? + CLOCKS_APART);
+    if job.as_of > now {
+        let ahead = format_duration(((job.as_of - now) / 1_000).max(1) * 1_000);
+        return Err(JobError::Invalid(format!("as_of lies {ahead} in the future; write now or an earlier instant")));
     }
     let started = Instant::now();
     let owner = process_name();
@@ -161,12 +181,7 @@ async fn record(
     let ending = Ending { outcome: *outcome, counts, reason, failed_keys };
     let id = view.id();
     let finish = || job::finish(&stores.log, &id, token, run.number, &ending);
-    let recorded = match outcome {
-        // Who was told to stop still says so, once.
-        Outcome::Interrupted => finish().await?,
-        _ => patient(progress, stop, finish).await?,
-    };
-    if !recorded {
+    if !insist(progress, stop, finish).await? {
         return Err(JobError::Fenced { job_id: report.job_id.clone() });
     }
     let labels = [("view", id.clone()), ("outcome", outcome.name().to_owned())];
@@ -187,7 +202,7 @@ async fn materialize(
     stop: &CancellationToken,
 ) -> Result<(), Ended> {
     let view = &job.definitions.views[job.view];
-    let mut trouble = Trouble { progress, stop, pauses: Pauses::new(), refused: 0 };
+    let mut trouble = Trouble { progress, stop, pauses: Pauses::new(), refused: 0, furthest: 0 };
     let describe = batch_columns(&batch.query, run.as_of);
     let found = loop {
         match stop.run_until_cancelled(stores.clickhouse.batch_columns(&describe)).await.ok_or(Ended::Told)? {
@@ -208,7 +223,7 @@ async fn materialize(
         stop: stop.clone(),
         again: AtomicBool::new(false),
     });
-    writer.ensure().await.map_err(|_| Ended::Told)?;
+    writer.ensure().await?;
     let query = batch_rows(&job.definitions, view, &batch.query, columns, run.as_of);
     let mut writes = JoinSet::new();
     loop {
@@ -259,8 +274,7 @@ async fn pass(
 fn settled(written: Result<Result<(), Unwritten>, tokio::task::JoinError>) -> Result<(), Broken> {
     match written {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(Unwritten::Fenced)) => Err(Broken::Ended(Ended::Fenced)),
-        Ok(Err(Unwritten::Stopped)) => Err(Broken::Ended(Ended::Told)),
+        Ok(Err(unwritten)) => Err(Broken::Ended(unwritten.into())),
         Err(error) => Err(Broken::Ended(Ended::Failed(format!("a chunk was not written: {error}")))),
     }
 }
@@ -271,11 +285,17 @@ struct Trouble<'r> {
     stop: &'r CancellationToken,
     pauses: Pauses,
     refused: u32,
+    /// The most rows that a pass has had: a query that breaks off again and again at the same row has an end.
+    furthest: u64,
 }
 
 impl Trouble<'_> {
     /// Waits where trying again may help.
     async fn wait(&mut self, error: ClickHouseError) -> Result<(), Ended> {
+        let rows = self.progress.counts().rows;
+        if rows > self.furthest {
+            (self.furthest, self.refused, self.pauses) = (rows, 0, Pauses::new());
+        }
         let refused = matches!(error, ClickHouseError::Refused { .. });
         self.refused += u32::from(refused);
         if !error.is_passing() || self.refused >= REFUSALS {
@@ -304,5 +324,54 @@ async fn patient<T, F: Future<Output = Result<T, LogError>>>(
             Err(error) => return Err(error.into()),
         }
         stop.run_until_cancelled(tokio::time::sleep(pauses.next())).await.ok_or(JobError::Stopped)?;
+    }
+}
+
+/// The same for what must be said, and is said once even by who was told to stop: rows are there already.
+async fn insist<T, F: Future<Output = Result<T, LogError>>>(
+    progress: &Progress,
+    stop: &CancellationToken,
+    mut ask: impl FnMut() -> F,
+) -> Result<T, JobError> {
+    match ask().await {
+        Err(error) if error.is_transient() => patient(progress, stop, ask).await,
+        answer => Ok(answer?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn refusals_count_until_a_pass_gets_further_than_any_before() {
+        let (progress, stop) = (Progress::default(), CancellationToken::new());
+        let mut trouble = Trouble { progress: &progress, stop: &stop, pauses: Pauses::new(), refused: 0, furthest: 0 };
+        let busy = || ClickHouseError::Refused { code: 241, message: "memory".to_owned() };
+        for _ in 0..2 * REFUSALS {
+            progress.add(100, 100, 0);
+            assert!(trouble.wait(busy()).await.is_ok(), "each pass got further");
+        }
+        for _ in 2..REFUSALS {
+            progress.again();
+            progress.add(100, 0, 100);
+            assert!(trouble.wait(busy()).await.is_ok());
+        }
+        assert!(matches!(trouble.wait(busy()).await, Err(Ended::Failed(reason)) if reason.contains("memory")));
+    }
+
+    #[tokio::test]
+    async fn who_was_told_to_stop_in_the_last_moment_still_says_how_it_ended() {
+        let (progress, stop) = (Progress::default(), CancellationToken::new());
+        stop.cancel();
+        assert_eq!(insist(&progress, &stop, async || Ok(7)).await.unwrap(), 7);
+        let asked = std::cell::Cell::new(0);
+        let away = async || {
+            asked.set(asked.get() + 1);
+            let source = std::io::Error::from(std::io::ErrorKind::ConnectionRefused).into();
+            Err::<(), _>(LogError::Redis { doing: "record a run", source })
+        };
+        assert!(matches!(insist(&progress, &stop, away).await, Err(JobError::Stopped)));
+        assert_eq!(asked.get(), 1, "and does not wait for a log that is away");
     }
 }

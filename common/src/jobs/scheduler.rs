@@ -1,18 +1,17 @@
 //! Runs what is due. One process of an installation leads, by a lease; others stand by. What is due follows from the
 //! definitions, the clock and what the jobs record, so a new leader needs to know nothing: a view is due when its
 //! schedule's latest tick is later than any instant that a run has ended for, and so a missed tick is caught up once.
+//! Of those that are due, the one that has waited longest begins first.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use millrace_core::definitions::{Definitions, View};
-use tokio::task::JoinSet;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::in_hand::InHand;
 use super::lease::Lease;
-use super::run::{Job, JobError, Report, run};
+use super::run::{Job, run};
 use super::{Progress, Stores};
 use crate::clock::now_ms;
 use crate::log::job::{self, JobState, Outcome};
@@ -22,15 +21,13 @@ use crate::worker::DefinitionsCache;
 
 /// How often it looks at clock, definitions and jobs.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// A view whose run ended without being settled (another held it, or it was fenced) is left alone for so long.
-const LEAVE_ALONE: Duration = Duration::from_secs(15);
 
 /// How the scheduler works.
 #[derive(Clone, Debug)]
 pub struct SchedulerConfig {
     /// Its name, unique in the installation.
     pub owner: String,
-    /// The most runs at once.
+    /// The most runs at once; one that waits for its store does not count.
     pub parallel: usize,
     /// How long runs in hand may take to finish after a stop; then they are interrupted.
     pub grace: Duration,
@@ -41,9 +38,7 @@ struct Scheduler {
     config: SchedulerConfig,
     cache: DefinitionsCache,
     lease: Option<Lease>,
-    runs: JoinSet<(String, Result<Report, JobError>)>,
-    /// Views that run, and those that are left alone until then.
-    busy: HashMap<String, Option<Instant>>,
+    in_hand: InHand,
     interrupt: CancellationToken,
 }
 
@@ -55,8 +50,8 @@ pub async fn run_scheduler(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let cache = DefinitionsCache::new(stores.log.clone());
-    let (runs, busy, interrupt) = (JoinSet::new(), HashMap::new(), CancellationToken::new());
-    let mut scheduler = Scheduler { stores, config, cache, lease: None, runs, busy, interrupt };
+    let (in_hand, interrupt) = (InHand::new(config.parallel), CancellationToken::new());
+    let mut scheduler = Scheduler { stores, config, cache, lease: None, in_hand, interrupt };
     let mut every = tokio::time::interval(LOOK_EVERY);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while shutdown.run_until_cancelled(every.tick()).await.is_some() {
@@ -64,7 +59,7 @@ pub async fn run_scheduler(
             Ok(()) => readiness.set_ready(),
             Err(error) => readiness.set_waiting(&format!("{error:#}")),
         }
-        scheduler.collect();
+        scheduler.in_hand.collect();
     }
     scheduler.stop().await;
     Ok(())
@@ -81,11 +76,15 @@ impl Scheduler {
         let names: Vec<String> = views.iter().map(|(_, view)| view.id()).collect();
         let states = job::states(&self.stores.log, &names).await?;
         let now = now_ms();
+        let mut all_due = Vec::new();
         for ((index, view), state) in views.into_iter().zip(&states) {
             show_age(view, state, now);
-            if leads && let Some(as_of) = due(view, state, now) {
-                self.start(Job { definitions: definitions.clone(), view: index, as_of });
-            }
+            show_last_run(view, state);
+            all_due.extend(due(view, state, now).map(|due| (due, index)));
+        }
+        all_due.sort_by_key(|(due, _)| due.since);
+        for (Due { as_of, .. }, view) in all_due.into_iter().filter(|_| leads) {
+            self.start(Job { definitions: definitions.clone(), view, as_of });
         }
         Ok(())
     }
@@ -108,43 +107,21 @@ impl Scheduler {
     }
 
     fn start(&mut self, job: Job) {
-        let view = job.definitions.views[job.view].id();
-        let left_alone = |until: &Option<Instant>| until.is_none_or(|until| Instant::now() < until);
-        if self.busy.get(&view).is_some_and(left_alone) || self.runs.len() >= self.config.parallel {
+        let view = &job.definitions.clone().views[job.view];
+        if !self.in_hand.has_room_for(view) {
             return;
         }
-        self.busy.insert(view.clone(), None);
         let (stores, interrupt) = (self.stores.clone(), self.interrupt.clone());
-        self.runs.spawn(async move {
-            let ended = run(&stores, &job, &Arc::new(Progress::default()), &interrupt).await;
-            (view, ended)
-        });
-    }
-
-    /// Takes note of runs that have ended.
-    fn collect(&mut self) {
-        while let Some(ended) = self.runs.try_join_next() {
-            let Ok((view, ended)) = ended else { continue };
-            let settled = matches!(&ended, Ok(report) if report.outcome != Outcome::Interrupted);
-            match ended {
-                Ok(report) if report.outcome == Outcome::Succeeded => {}
-                Ok(report) => tracing::error!(job = report.job_id, reason = report.reason, "run not succeeded"),
-                Err(error) => tracing::warn!(view, %error, "run not finished"),
-            }
-            if settled {
-                self.busy.remove(&view);
-            } else {
-                self.busy.insert(view, Some(Instant::now() + LEAVE_ALONE));
-            }
-        }
+        let progress = Arc::new(Progress::default());
+        let watched = progress.clone();
+        self.in_hand.begin(view, watched, async move { run(&stores, &job, &progress, &interrupt).await });
     }
 
     async fn stop(mut self) {
-        let finish = async { while self.runs.join_next().await.is_some() {} };
         // A tenth is for saying that they were interrupted.
-        if tokio::time::timeout(self.config.grace.mul_f64(0.9), finish).await.is_err() {
+        if tokio::time::timeout(self.config.grace.mul_f64(0.9), self.in_hand.finish()).await.is_err() {
             self.interrupt.cancel();
-            while self.runs.join_next().await.is_some() {}
+            self.in_hand.finish().await;
         }
         if let Some(lease) = self.lease {
             lease.give_back().await;
@@ -157,28 +134,49 @@ pub fn batch_views(definitions: &Definitions) -> Vec<(usize, &View)> {
     definitions.views.iter().enumerate().filter(|(_, view)| view.batch.is_some()).collect()
 }
 
-/// The instant that a view must be computed for now, if any.
-fn due(view: &View, state: &JobState, now: i64) -> Option<i64> {
-    let tick = view.batch.as_ref()?.schedule.as_ref()?.latest(now)?;
-    (tick > 0 && state.settled.is_none_or(|settled| settled < tick)).then_some(tick)
+/// A run that is to begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Due {
+    /// The instant that the view must be computed for.
+    as_of: i64,
+    /// The first tick that it was not computed for; before all others where it never was.
+    since: Option<i64>,
 }
 
-/// How old the values that readers get are: what to alert on, whoever runs the job.
+/// Whether a view must be computed now.
+fn due(view: &View, state: &JobState, now: i64) -> Option<Due> {
+    let schedule = view.batch.as_ref()?.schedule.as_ref()?;
+    let as_of = schedule.latest(now)?;
+    let since = state.settled.and_then(|settled| schedule.next(settled));
+    (as_of > 0 && state.settled.is_none_or(|settled| settled < as_of)).then_some(Due { as_of, since })
+}
+
+/// How old the values that readers get are, or for how long there should have been some: what to alert on, whoever runs
+/// the job.
 #[expect(clippy::cast_precision_loss, reason = "seconds for a gauge")]
 pub fn show_age(view: &View, state: &JobState, now: i64) {
-    if let Some(completed) = state.completed {
-        let seconds = now.saturating_sub(completed.run.as_of) as f64 / 1_000.0;
+    if let Some(as_of) = state.completed.map(|completed| completed.run.as_of).or(state.first) {
+        let seconds = now.saturating_sub(as_of) as f64 / 1_000.0;
         metrics::gauge!("millrace_batch_age_seconds", "view" => view.id()).set(seconds);
+    }
+}
+
+/// Whether the last run failed or died.
+fn show_last_run(view: &View, state: &JobState) {
+    if let Some(outcome) = state.last {
+        let failed = f64::from(u8::from(outcome != Outcome::Succeeded));
+        metrics::gauge!("millrace_batch_last_run_failed", "view" => view.id()).set(failed);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log::job::Completed;
+    use millrace_core::batch::Run;
     use millrace_core::definitions::DefinitionsSource;
 
-    #[test]
-    fn a_missed_tick_is_due_once_and_a_failed_one_is_not_due_again() {
+    fn definitions() -> Definitions {
         let yaml = r#"
 entities: { user: { key: user_id, type: int64 } }
 views:
@@ -186,15 +184,49 @@ views:
   - { name: m, entity: user, query: SELECT 1, features: [{ name: n, type: int64 }] }
 "#;
         let source = DefinitionsSource { yaml: yaml.into(), schemas: Default::default() };
-        let definitions = Definitions::compile(source).unwrap();
+        Definitions::compile(source).unwrap()
+    }
+
+    #[test]
+    fn a_missed_tick_is_due_once_and_a_failed_one_is_not_due_again() {
+        let definitions = definitions();
         let (view, unscheduled) = (&definitions.views[0], &definitions.views[1]);
         let day = 86_400_000;
         let now = 1_000 * day + 5;
         let settled = |at: i64| JobState { settled: Some(at), ..JobState::default() };
-        assert_eq!(due(view, &JobState::default(), now), Some(1_000 * day));
-        assert_eq!(due(view, &settled(990 * day), now), Some(1_000 * day), "the latest only");
-        assert_eq!(due(view, &settled(1_000 * day), now), None);
-        assert_eq!(due(view, &settled(1_000 * day), now + day), Some(1_001 * day));
+        let of = |state: &JobState, now| due(view, state, now).map(|due| due.as_of);
+        assert_eq!(of(&JobState::default(), now), Some(1_000 * day));
+        assert_eq!(of(&settled(990 * day), now), Some(1_000 * day), "the latest only");
+        assert_eq!(of(&settled(1_000 * day), now), None);
+        assert_eq!(of(&settled(1_000 * day), now + day), Some(1_001 * day));
         assert_eq!(due(unscheduled, &JobState::default(), now), None);
+
+        let since = |state: &JobState| due(view, state, now).unwrap().since;
+        assert!(since(&JobState::default()) < since(&settled(990 * day)), "never computed: before all others");
+        assert_eq!(since(&settled(990 * day)), Some(991 * day), "it has waited since then");
+        assert!(since(&settled(990 * day)) < since(&settled(998 * day)));
+    }
+
+    #[test]
+    fn a_view_that_never_succeeded_has_an_age_and_one_whose_last_run_failed_says_so() {
+        let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+        let handle = recorder.handle();
+        let definitions = definitions();
+        let view = &definitions.views[0];
+        let shown = |state: JobState| {
+            metrics::with_local_recorder(&recorder, || {
+                show_age(view, &state, 70_000);
+                show_last_run(view, &state);
+            });
+            handle.render()
+        };
+        let never = shown(JobState { first: Some(10_000), last: Some(Outcome::Failed), ..JobState::default() });
+        assert!(never.contains(r#"millrace_batch_age_seconds{view="n@1"} 60"#), "{never}");
+        assert!(never.contains(r#"millrace_batch_last_run_failed{view="n@1"} 1"#), "{never}");
+        let completed = Completed { run: Run { number: 3, as_of: 40_000 }, at: 50_000, rows: 1 };
+        let state = JobState { first: Some(10_000), last: Some(Outcome::Succeeded), ..JobState::default() };
+        let succeeded = shown(JobState { completed: Some(completed), ..state });
+        assert!(succeeded.contains(r#"millrace_batch_age_seconds{view="n@1"} 30"#), "{succeeded}");
+        assert!(succeeded.contains(r#"millrace_batch_last_run_failed{view="n@1"} 0"#), "{succeeded}");
     }
 }

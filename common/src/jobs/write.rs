@@ -44,12 +44,14 @@ pub(super) struct Writer {
 }
 
 /// Why a chunk was not written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Unwritten {
     /// A later run has written.
     Fenced,
     /// Told to stop.
     Stopped,
+    /// The store will not take it, and why.
+    Failed(String),
 }
 
 /// What became of a key.
@@ -70,6 +72,7 @@ impl Writer {
         while self.view().store == Store::MongoDb {
             match self.profiles.ensure(self.view()).await {
                 Ok(()) => break,
+                Err(error) if !error.is_passing() => return Err(Unwritten::Failed(format!("mongodb: {error}"))),
                 Err(error) => self.pause(&mut pauses, format!("mongodb: {error}")).await?,
             }
         }
@@ -193,6 +196,7 @@ impl Writer {
                     let fates: Result<_, _> = outcomes.into_iter().map(fate_in_mongodb).collect();
                     return Ok((fates?, disturbed));
                 }
+                Err(error) if !error.is_passing() => return Err(Unwritten::Failed(format!("mongodb: {error}"))),
                 Err(error) => self.pause(&mut pauses, format!("mongodb: {error}")).await?,
             }
             disturbed = true;

@@ -92,14 +92,18 @@ pub struct Completed {
 /// What is known of a job.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct JobState {
-    /// Who has its lease, or had it last.
+    /// Who has its lease; none where it was given back or has run out.
     pub owner: Option<String>,
-    /// What runs, or was running when its process died.
+    /// What runs; where nobody has the lease, what was running when its process died.
     pub running: Option<Running>,
     /// What readers count from.
     pub completed: Option<Completed>,
     /// The latest instant that a run has ended for, well or not, epoch ms.
     pub settled: Option<i64>,
+    /// The instant of the first run, epoch ms.
+    pub first: Option<i64>,
+    /// How the last run ended that was not interrupted.
+    pub last: Option<Outcome>,
 }
 
 /// A run that has ended.
@@ -174,6 +178,13 @@ pub async fn give_back(log: &Log, key: &str, token: &Token) -> Result<(), LogErr
     log.link_ref().query("give back the lease of a job", &command).await.map(drop)
 }
 
+/// Redis's clock, epoch ms.
+pub async fn now(log: &Log) -> Result<i64, LogError> {
+    const DOING: &str = "read redis's clock";
+    let reply = log.link_ref().query(DOING, &redis::cmd("TIME")).await?;
+    clock(&reply).ok_or_else(|| unexpected(DOING, &reply))
+}
+
 /// Says that the run has begun, and that one before it which never ended was abandoned. False: another has the lease.
 pub async fn begin(log: &Log, view: &str, token: &Token, as_of: i64) -> Result<bool, LogError> {
     let names = log.names();
@@ -206,16 +217,19 @@ pub async fn states(log: &Log, views: &[String]) -> Result<Vec<JobState>, LogErr
     if views.is_empty() {
         return Ok(Vec::new());
     }
-    let mut pipeline = redis::Pipeline::with_capacity(views.len());
+    let mut pipeline = redis::Pipeline::with_capacity(1 + views.len());
+    pipeline.add_command(redis::cmd("TIME"));
     for view in views {
         pipeline.add_command(redis::cmd("HGETALL").arg(log.names().job(view)).take());
     }
-    let replies = log.link_ref().query_all(DOING, &pipeline).await?;
+    let mut replies = log.link_ref().query_all(DOING, &pipeline).await?.into_iter();
+    let time = replies.next().unwrap_or(Value::Nil);
+    let now = clock(&time).ok_or_else(|| unexpected(DOING, &time))?;
     let one = |reply: Value| {
         let wrong = unexpected(DOING, &reply);
-        fields_of(reply).map(|fields| state_of(&fields)).ok_or(wrong)
+        fields_of(reply).map(|fields| state_of(&fields, now)).ok_or(wrong)
     };
-    replies.into_iter().map(one).collect()
+    replies.map(one).collect()
 }
 
 /// The runs of a job that have ended, latest first.
@@ -239,12 +253,20 @@ pub async fn failed_keys(log: &Log, view: &str, run: u32) -> Result<BTreeMap<Str
     fields_of(reply).ok_or(wrong)
 }
 
-fn state_of(fields: &Fields) -> JobState {
+/// What `TIME` answers: seconds, and microseconds of the next.
+fn clock(reply: &Value) -> Option<i64> {
+    let Value::Array(parts) = reply else { return None };
+    let [seconds, micros] = parts.as_slice() else { return None };
+    i64::try_from(value::number(seconds)? * 1_000 + value::number(micros)? / 1_000).ok()
+}
+
+fn state_of(fields: &Fields, now: i64) -> JobState {
     let run = |number: &str, as_of: &str| Some(Run { number: parsed(fields, number)?, as_of: parsed(fields, as_of)? });
+    let leased = parsed(fields, "expires").is_some_and(|expires: i64| now < expires);
     let running = run("running", "running_as_of");
     let completed = run("completed", "completed_as_of");
     JobState {
-        owner: fields.get("owner").filter(|owner| !owner.is_empty()).cloned(),
+        owner: fields.get("owner").filter(|owner| !owner.is_empty() && leased).cloned(),
         running: running.map(|run| Running { run, since: parsed(fields, "running_since").unwrap_or_default() }),
         completed: completed.map(|run| Completed {
             run,
@@ -252,6 +274,8 @@ fn state_of(fields: &Fields) -> JobState {
             rows: parsed(fields, "completed_rows").unwrap_or_default(),
         }),
         settled: parsed(fields, "settled"),
+        first: parsed(fields, "first_as_of"),
+        last: fields.get("outcome").and_then(|name| Outcome::parse(name)),
     }
 }
 

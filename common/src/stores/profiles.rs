@@ -46,9 +46,17 @@ pub enum ProfileError {
     /// The URL is none of MongoDB's.
     #[error("failed to read the MongoDB URL: {0}")]
     Url(String),
-    /// Not reached, or it refused.
+    /// Not reached, or the connection broke.
     #[error("failed to reach the profiles: {0}")]
     Away(String),
+    /// It answered with an error.
+    #[error("the profiles refused: error {code}: {message}")]
+    Refused {
+        /// Its number.
+        code: i32,
+        /// What it said.
+        message: String,
+    },
     /// Reached, perhaps, but not in time.
     #[error("the profiles did not answer within {0:?}")]
     Late(Duration),
@@ -58,6 +66,51 @@ pub enum ProfileError {
     /// A migration that was applied has changed since.
     #[error("migration {0} was applied with another content; add a new one instead of editing it")]
     Edited(String),
+}
+
+/// Errors that stay until somebody changes the view, the collection or the rights. All others may pass, also those that
+/// a newer server may bring. (Numbers as in MongoDB's `error_codes.yml`.)
+const LASTING_CODES: [i32; 14] = [
+    2,   // BadValue
+    9,   // FailedToParse
+    13,  // Unauthorized
+    14,  // TypeMismatch
+    18,  // AuthenticationFailed
+    59,  // CommandNotFound
+    67,  // CannotCreateIndex
+    72,  // InvalidOptions
+    73,  // InvalidNamespace
+    85,  // IndexOptionsConflict
+    86,  // IndexKeySpecsConflict
+    166, // CommandNotSupportedOnView
+    171, // CannotIndexParallelArrays
+    197, // InvalidIndexSpecificationOption
+];
+
+impl ProfileError {
+    /// Whether the same call may succeed later, without anybody's help.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Away(_) | Self::Late(_) => true,
+            Self::Refused { code, .. } => !LASTING_CODES.contains(code),
+            _ => false,
+        }
+    }
+}
+
+/// What the driver says, in short: of a server that it cannot find it shows all that it knows, address and state and
+/// all, which is no reader's business and another text each time.
+impl From<mongodb::error::Error> for ProfileError {
+    fn from(error: mongodb::error::Error) -> Self {
+        match error.kind.as_ref() {
+            ErrorKind::Command(refused) => Self::Refused { code: refused.code, message: refused.message.clone() },
+            ErrorKind::ServerSelection { .. } => {
+                Self::Away("no server that could be asked was found in time".to_owned())
+            }
+            ErrorKind::Io(error) => Self::Away(error.to_string()),
+            kind => Self::Away(kind.to_string()),
+        }
+    }
 }
 
 impl ProfileStore {
@@ -150,18 +203,8 @@ impl ProfileStore {
         F::IntoFuture: Future<Output = mongodb::error::Result<T>>,
     {
         match tokio::time::timeout(self.timeout, call.into_future()).await {
-            Ok(answer) => answer.map_err(|error| away(&error)),
+            Ok(answer) => answer.map_err(ProfileError::from),
             Err(_) => Err(ProfileError::Late(self.timeout)),
         }
     }
-}
-
-/// What the driver says in short: of a server that it cannot find it shows all that it knows, address and state and
-/// all, which is no reader's business and another text each time.
-fn away(error: &mongodb::error::Error) -> ProfileError {
-    ProfileError::Away(match error.kind.as_ref() {
-        ErrorKind::ServerSelection { .. } => "no server that could be asked was found in time".to_owned(),
-        ErrorKind::Io(error) => error.to_string(),
-        kind => kind.to_string(),
-    })
 }

@@ -4,18 +4,19 @@
 use std::fmt;
 use std::str::FromStr;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Offset, Timelike, Utc};
 use chrono_tz::Tz;
 use croner::Cron;
 use croner::parser::{CronParser, Seconds, Year};
 
-/// Ticks that are looked at for the longest pause: a year of days, and a leap day with it.
-const TICKS_LOOKED_AT: usize = 400;
-/// Where that look begins: 2024-01-01, so that a leap day is in it.
-const LOOK_FROM_MS: i64 = 1_704_067_200_000;
+const DAY_MS: i64 = 86_400_000;
+/// Where the look for the longest pause begins: before 2023 in every time zone.
+const LOOK_FROM_MS: i64 = 1_672_444_800_000;
+/// How long it looks: two years, so that there is a leap day between two ticks of any day of the year.
+const LOOKED_AT_MS: i64 = 733 * DAY_MS;
 
 /// A cron expression in a time zone. A tick in an hour that the clock skips comes when the clock has skipped it; one in
-/// an hour that it repeats comes once.
+/// an hour that it repeats comes once. That is said of fixed hours: every so many minutes stays so many minutes.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Schedule {
     cron: Cron,
@@ -61,11 +62,31 @@ impl Schedule {
         Some(tick.timestamp_millis())
     }
 
-    /// The longest time between two ticks, in ms, of those in a year or so.
+    /// The longest time between two ticks, in ms, of those in two years.
+    ///
+    /// All days that have ticks have them at the same times of day. So one whole day is walked tick by tick, and those on
+    /// which the clock changes; of the others only what lies between the last tick of one and the first of the next.
     pub fn longest_pause(&self) -> i64 {
-        let ticks = std::iter::successors(self.next(LOOK_FROM_MS), |tick| self.next(*tick));
-        let ticks: Vec<i64> = ticks.take(TICKS_LOOKED_AT).collect();
-        ticks.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0)
+        let (mut longest, mut whole_days) = (0, 0);
+        let Some(mut tick) = self.next(LOOK_FROM_MS) else { return 0 };
+        while tick < LOOK_FROM_MS + LOOKED_AT_MS {
+            let midnight = self.usual_midnight(tick);
+            // The first day may have begun before the look did.
+            let last = midnight.filter(|_| whole_days >= 2).and_then(|midnight| self.latest(midnight - 1));
+            let last = last.unwrap_or(tick).max(tick);
+            let Some(next) = self.next(last) else { break };
+            longest = longest.max(next - last);
+            whole_days += u32::from(midnight.is_some_and(|midnight| next >= midnight));
+            tick = next;
+        }
+        longest
+    }
+
+    /// The midnight after `ms`; none where the clock changes until then.
+    fn usual_midnight(&self, ms: i64) -> Option<i64> {
+        let local = self.local(ms)?;
+        let midnight = ms + DAY_MS - i64::from(local.num_seconds_from_midnight()) * 1_000;
+        (self.local(midnight)?.offset().fix() == local.offset().fix()).then_some(midnight)
     }
 
     fn local(&self, ms: i64) -> Option<DateTime<Tz>> {
@@ -88,6 +109,7 @@ impl fmt::Debug for Schedule {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
 
     fn at(text: &str) -> i64 {
         DateTime::parse_from_rfc3339(text).unwrap().timestamp_millis()
@@ -118,8 +140,41 @@ mod tests {
             ("2026-03-28T12:00:00Z", "2026-03-29T12:00:00Z"), // 02:30 is skipped
             ("2026-10-24T12:00:00Z", "2026-10-25T12:00:00Z"), // 02:30 comes twice
         ] {
-            let ticks = std::iter::successors(night.next(at(day_before)), |tick| night.next(*tick));
-            assert_eq!(ticks.take_while(|tick| *tick <= at(day_after)).count(), 1, "{day_before}");
+            let latest = (at(day_before)..=at(day_after)).step_by(60_000).filter_map(|now| night.latest(now));
+            let ticks: BTreeSet<i64> = latest.filter(|tick| *tick > at(day_before)).collect();
+            assert_eq!(ticks.len(), 1, "{day_before}");
+        }
+    }
+
+    #[test]
+    fn the_latest_tick_and_the_next_agree_when_the_clock_changes() {
+        for cron in ["30 2 * * *", "0 3 * * *", "*/20 * * * *", "0 */2 * * *", "15 1-4 * * *", "0 9-17/4 * * MON-FRI"] {
+            for zone in ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "America/Havana", "UTC"] {
+                let schedule = Schedule::parse(cron, zone).unwrap();
+                for (from, to) in
+                    [("2026-03-07", "2026-03-10"), ("2026-03-28", "2026-04-06"), ("2026-10-03", "2026-11-02")]
+                {
+                    let (from, to) = (at(&format!("{from}T00:00:00Z")), at(&format!("{to}T00:00:00Z")));
+                    let first = schedule.latest(from).unwrap();
+                    let ticks = std::iter::successors(Some(first), |tick| schedule.next(*tick));
+                    let ticks: Vec<i64> = ticks.take_while(|tick| *tick <= to).collect();
+                    for now in (from..to).step_by(600_000) {
+                        let latest = ticks[ticks.partition_point(|tick| *tick <= now) - 1];
+                        assert_eq!(schedule.latest(now), Some(latest), "{cron} {zone} at {now}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_so_many_minutes_stays_so_many_when_the_clock_changes() {
+        let schedule = Schedule::parse("*/30 * * * *", "Europe/Berlin").unwrap();
+        for (from, to) in
+            [("2026-03-28T12:00:00Z", "2026-03-29T12:00:00Z"), ("2026-10-24T12:00:00Z", "2026-10-25T12:00:00Z")]
+        {
+            let ticks = std::iter::successors(schedule.next(at(from)), |tick| schedule.next(*tick));
+            assert_eq!(ticks.take_while(|tick| *tick <= at(to)).count(), 48, "{from}");
         }
     }
 
@@ -127,7 +182,25 @@ mod tests {
     fn the_longest_pause_is_what_a_ttl_must_outlive() {
         let pause = |cron: &str| Schedule::parse(cron, "UTC").unwrap().longest_pause();
         assert_eq!(pause("*/5 * * * *"), 300_000);
-        assert_eq!(pause("0 0 * * MON-FRI"), 3 * 86_400_000);
+        assert_eq!(pause("* * * * *"), 60_000);
+        assert_eq!(pause("0 0 * * MON-FRI"), 3 * DAY_MS);
+        assert_eq!(pause("*/5 9-17 * * MON-FRI"), 2 * DAY_MS + 15 * 3_600_000 + 300_000);
+        assert_eq!(pause("0 0 1 1 *"), 366 * DAY_MS);
+        assert_eq!(pause("0 0 31 * *"), 61 * DAY_MS);
+        assert_eq!(pause("* * * 6 *"), 336 * DAY_MS + 60_000);
+    }
+
+    #[test]
+    fn days_that_are_left_out_change_nothing_of_the_longest_pause() {
+        for cron in ["*/20 9-17 * * MON-FRI", "0 1,4 * * *", "7 */3 1,15 * *", "0 23 * * *", "30 2 * * SUN"] {
+            for zone in ["UTC", "Europe/Berlin", "America/Los_Angeles", "Australia/Lord_Howe", "Asia/Kolkata"] {
+                let schedule = Schedule::parse(cron, zone).unwrap();
+                let ticks = std::iter::successors(schedule.next(LOOK_FROM_MS), |tick| schedule.next(*tick));
+                let ticks: Vec<i64> = ticks.take_while(|tick| *tick < LOOK_FROM_MS + LOOKED_AT_MS).collect();
+                let longest = ticks.windows(2).map(|pair| pair[1] - pair[0]).max();
+                assert_eq!(Some(schedule.longest_pause()), longest, "{cron} {zone}");
+            }
+        }
     }
 
     #[test]

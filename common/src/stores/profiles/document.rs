@@ -95,6 +95,18 @@ fn order(checkpoint: Checkpoint) -> String {
     format!("{generation:08x}-{ms:016x}-{seq:016x}")
 }
 
+/// The checkpoint that [`older`] compares with, or why there is none.
+pub(super) fn ordered(raw: &RawDocument) -> Result<Checkpoint, String> {
+    let text = raw.get_document("checkpoint").and_then(|stored| stored.get_str("order"));
+    let text = text.map_err(|error| format!("checkpoint.order: {error}"))?;
+    let read = || {
+        let mut parts = text.split('-').map(|part| u64::from_str_radix(part, 16).ok());
+        let generation = u32::try_from(parts.next()??).ok()?;
+        Some(Checkpoint { generation, position: Position::new(parts.next()??, parts.next()??) })
+    };
+    read().filter(|read| order(*read) == text).ok_or_else(|| format!("checkpoint.order is `{text}`"))
+}
+
 /// What [`profile`] needs of a document.
 pub(super) fn projection(view: &View, features: &[usize]) -> Document {
     let mut wanted = doc! { "metadata.updated_at": 1 };

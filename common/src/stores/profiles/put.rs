@@ -143,7 +143,7 @@ impl ProfileStore {
                 let errors = bulk.write_errors.iter();
                 Ok(errors.map(|(index, error)| (*index, (error.code, error.message.clone()))).collect())
             }
-            _ => Err(super::away(&error)),
+            _ => Err(error.into()),
         }
     }
 
@@ -194,7 +194,7 @@ impl ProfileStore {
                 code if is_about_the_document(code) => {
                     outcomes[put.index] = ProfileWritten::Refused(format!("error {code}: {message}"));
                 }
-                code => return Err(ProfileError::Away(format!("error {code}: {message}"))),
+                code => return Err(ProfileError::Refused { code, message }),
             }
         }
         let mut raced = HashSet::new();
@@ -203,8 +203,10 @@ impl ProfileStore {
             for index in indices {
                 let ours = puts[index].slot.checkpoint;
                 match stored.get(puts[index].key.as_str()) {
-                    Some(stored) if *stored == ours => outcomes[index] = ProfileWritten::Already,
-                    Some(stored) if *stored > ours => outcomes[index] = ProfileWritten::Stale,
+                    Some(Ok(stored)) if *stored == ours => outcomes[index] = ProfileWritten::Already,
+                    Some(Ok(stored)) if *stored > ours => outcomes[index] = ProfileWritten::Stale,
+                    // No put would ever be newer than that.
+                    Some(Err(reason)) => outcomes[index] = ProfileWritten::Refused(reason.clone()),
                     _ => {
                         raced.insert(index);
                     }
@@ -214,15 +216,17 @@ impl ProfileStore {
         Ok(raced)
     }
 
+    /// The stored checkpoint of each key that there is, or why it cannot be read.
     async fn checkpoints(
         &self,
         puts: &[ProfilePut<'_>],
         indices: &[usize],
-    ) -> Result<HashMap<String, Checkpoint>, ProfileError> {
+    ) -> Result<HashMap<String, Result<Checkpoint, String>>, ProfileError> {
         let Some(first) = indices.first() else { return Ok(HashMap::new()) };
         let keys: Vec<&str> = indices.iter().map(|index| puts[*index].key.as_str()).collect();
-        let found = self.find(&self.committed(puts[*first].view), &keys, doc! { "checkpoint": 1 }).await?;
-        found.iter().map(|raw| Ok((document::key(raw)?, document::checkpoint(raw)?))).collect()
+        let found = self.find(&self.committed(puts[*first].view), &keys, doc! { "checkpoint.order": 1 }).await?;
+        let foreign = |reason| format!("what is stored there is no profile of ours ({reason}); it stays");
+        found.iter().map(|raw| Ok((document::key(raw)?, document::ordered(raw).map_err(foreign)))).collect()
     }
 }
 

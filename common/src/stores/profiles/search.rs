@@ -9,7 +9,7 @@ use mongodb::bson::{Bson, Document, RawDocumentBuf, doc};
 use mongodb::error::ErrorKind;
 use serde_json::Value as Json;
 
-use super::{Profile, ProfileError, ProfileStore, away, document};
+use super::{Profile, ProfileError, ProfileStore, document};
 
 /// The server has stopped a query that took too long.
 const MAX_TIME_EXPIRED: i32 = 50;
@@ -81,7 +81,7 @@ impl ProfileStore {
         };
         let found = match tokio::time::timeout(budget, finding).await {
             Err(_) => return Err(ProfileError::Late(budget)),
-            Ok(Err(error)) => return Err(late_or_away(&error, budget)),
+            Ok(Err(error)) => return Err(late_or_refused(error, budget)),
             Ok(Ok(found)) => found,
         };
         let entity = |raw: &RawDocumentBuf| {
@@ -92,10 +92,10 @@ impl ProfileStore {
     }
 }
 
-fn late_or_away(error: &mongodb::error::Error, budget: Duration) -> ProfileError {
+fn late_or_refused(error: mongodb::error::Error, budget: Duration) -> ProfileError {
     match error.kind.as_ref() {
         ErrorKind::Command(command) if command.code == MAX_TIME_EXPIRED => ProfileError::Late(budget),
-        _ => away(error),
+        _ => error.into(),
     }
 }
 
