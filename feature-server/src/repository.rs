@@ -5,6 +5,7 @@
 mod breaker;
 mod cache;
 mod cached;
+mod departures;
 mod merge;
 mod plan;
 mod profiles;
@@ -23,7 +24,6 @@ use millrace_core::assemble::{FeatureValue, Status};
 use millrace_core::definitions::{Store, View};
 use millrace_core::key::KeyText;
 use parking_lot::RwLock;
-use tokio::sync::Semaphore;
 
 use crate::catalog::store_name;
 use crate::config::{Budgets, CacheConfig, OnDemandConfig};
@@ -130,8 +130,8 @@ impl Repository {
         let profiles = Profiles::new(profiles, budgets.mongodb);
         Self {
             features: RwLock::new(None),
-            // Requests in hand bound these.
-            profiles: Cached::new(profiles, cache.clone(), Semaphore::MAX_PERMITS),
+            // More at once would wait for a connection, where nothing joins them.
+            profiles: Cached::new(profiles, cache.clone(), budgets.mongodb_connections as usize),
             on_demand: Cached::new(warehouse, cache.clone(), on_demand.max_queries),
             cache,
             budgets,
