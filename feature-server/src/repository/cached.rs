@@ -65,7 +65,7 @@ impl Ask {
 }
 
 impl<S: Source> Cached<S> {
-    /// Reads `source` through `cache`, at most `at_once` times at once.
+    /// Reads `source` through `cache`, with at most `at_once` queries at once.
     pub fn new(source: S, cache: Arc<InstanceCache>, at_once: usize) -> Self {
         Self { source: Arc::new(source), cache, departures: Arc::new(Departures::new(at_once)) }
     }

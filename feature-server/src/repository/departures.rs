@@ -72,9 +72,9 @@ struct Line {
 }
 
 impl Departures {
-    /// At most `most` queries at once.
+    /// At most `most` queries at once, and one at least.
     pub fn new(most: usize) -> Self {
-        Self { most, most_of_view: (most / SHARE).max(1), state: Mutex::default() }
+        Self { most: most.max(1), most_of_view: (most / SHARE).max(1), state: Mutex::default() }
     }
 
     /// The flights that bring `ids`, and the query that leaves now, if one does.
