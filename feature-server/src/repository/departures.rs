@@ -253,7 +253,7 @@ views:
             let view = self.cache.view(ask.view());
             let id = |key: &&str| {
                 let (view, features) = (view.clone(), ask.features.clone());
-                Id { view, features, key: KeyText::from_canonical(*key), edition: ask.edition }
+                Id { view, features, key: KeyText::from_canonical(key), edition: ask.edition }
             };
             let ids: Vec<Id> = keys.iter().map(id).collect();
             self.departures.board(&view, ask, &ids.iter().collect::<Vec<_>>())
