@@ -65,9 +65,9 @@ impl Ask {
 }
 
 impl<S: Source> Cached<S> {
-    /// Reads `source` through `cache`, with at most `at_once` queries at once.
-    pub fn new(source: S, cache: Arc<InstanceCache>, at_once: usize) -> Self {
-        Self { source: Arc::new(source), cache, departures: Arc::new(Departures::new(at_once)) }
+    /// Reads `source` through `cache`, as `departures` lets it.
+    pub fn new(source: S, cache: Arc<InstanceCache>, departures: Departures) -> Self {
+        Self { source: Arc::new(source), cache, departures: Arc::new(departures) }
     }
 
     /// What is asked for of each key, in order, within `budget`.
@@ -224,7 +224,11 @@ mod tests {
             let fake = Fake { queries: queries.clone(), go, fail_from };
             let at = Instant { as_of: None, now: 1 };
             let ask = Ask { definitions, view: 0, features: [0].into(), at, edition: None, anew: false };
-            Self { ask, cached: Cached::new(fake, Arc::new(InstanceCache::new(config)), 1), queries }
+            Self {
+                ask,
+                cached: Cached::new(fake, Arc::new(InstanceCache::new(config)), Departures::new(1, 1)),
+                queries,
+            }
         }
 
         fn simple(go: Option<Arc<Notify>>) -> Self {
@@ -436,7 +440,7 @@ mod tests {
     async fn who_asks_anew_gets_nothing_from_before_and_serves_those_who_come_after() {
         let go = Arc::new(Notify::new());
         let mut world = World::simple(Some(go.clone()));
-        world.cached.departures = Arc::new(Departures::new(8));
+        world.cached.departures = Arc::new(Departures::new(2, 2));
         assert!(matches!(world.get("a", Duration::ZERO).await, Found::Failed(_)), "the first is under way");
         let anew = Ask { anew: true, ..world.ask.clone() };
         let asking = world.get_as(&anew, "a", LONG);

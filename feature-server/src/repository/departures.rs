@@ -18,8 +18,6 @@ use super::merge::Finished;
 const KEYS: usize = 500;
 /// The most queries that wait for one view. What comes behind them would be late for any reader.
 const WAITING: usize = 32;
-/// A view has at most this part of the queries that may be under way, so that a slow one leaves the others theirs.
-const SHARE: usize = 4;
 
 /// The queries that are under way and those that wait.
 pub struct Departures {
@@ -72,9 +70,9 @@ struct Line {
 }
 
 impl Departures {
-    /// At most `most` queries at once, and one at least.
-    pub fn new(most: usize) -> Self {
-        Self { most: most.max(1), most_of_view: (most / SHARE).max(1), state: Mutex::default() }
+    /// At most `most` queries at once, `most_of_view` of them for one view; one at least.
+    pub fn new(most: usize, most_of_view: usize) -> Self {
+        Self { most: most.max(1), most_of_view: most_of_view.max(1), state: Mutex::default() }
     }
 
     /// The flights that bring `ids`, and the query that leaves now, if one does.
@@ -234,11 +232,11 @@ views:
     }
 
     impl World {
-        fn new(most: usize) -> Self {
+        fn new(most: usize, most_of_view: usize) -> Self {
             let source = DefinitionsSource { yaml: YAML.into(), schemas: Default::default() };
             let definitions = Arc::new(Definitions::compile(source).unwrap());
             let config = CacheConfig { ttl: Duration::ZERO, absent_ttl: Duration::ZERO, bytes: 1 << 20 };
-            Self { departures: Departures::new(most), cache: InstanceCache::new(config), definitions }
+            Self { departures: Departures::new(most, most_of_view), cache: InstanceCache::new(config), definitions }
         }
 
         /// Of a view's first feature.
@@ -280,7 +278,7 @@ views:
 
     #[test]
     fn what_is_asked_while_a_view_is_busy_leaves_together() {
-        let world = World::new(1);
+        let world = World::new(1, 1);
         let ask = world.ask("slow");
         let first = world.leaves(&ask, &["a", "a"]);
         assert_eq!(keys(&first), ["a"], "nothing is under way, so nothing waits");
@@ -298,7 +296,7 @@ views:
 
     #[test]
     fn other_features_and_another_edition_are_another_query() {
-        let world = World::new(1);
+        let world = World::new(1, 1);
         let ask = world.ask("slow");
         let first = world.leaves(&ask, &["a"]).unwrap();
         let others =
@@ -317,10 +315,10 @@ views:
 
     #[test]
     fn a_slow_view_leaves_the_others_their_turns() {
-        let world = World::new(8);
+        let world = World::new(3, 2);
         let (slow, quick) = (world.ask("slow"), world.ask("quick"));
         let under_way = ["a", "b"].map(|key| world.leaves(&slow, &[key]).unwrap());
-        assert!(world.leaves(&slow, &["c"]).is_none(), "a quarter of all");
+        assert!(world.leaves(&slow, &["c"]).is_none(), "one is left for others");
         assert_eq!(keys(&world.leaves(&quick, &["a"])), ["a"]);
         let [one, _two] = under_way;
         assert_eq!(keys(&world.land(one)), ["c"]);
@@ -328,7 +326,7 @@ views:
 
     #[test]
     fn views_take_turns() {
-        let world = World::new(1);
+        let world = World::new(1, 1);
         let (slow, quick) = (world.ask("slow"), world.ask("quick"));
         let first = world.leaves(&slow, &["a"]).unwrap();
         let editions = |ask: &Ask| [1, 2].map(|edition| Ask { edition: Some(edition), ..ask.clone() });
@@ -347,7 +345,7 @@ views:
 
     #[test]
     fn a_query_takes_so_many_keys_and_the_rest_goes_in_the_next() {
-        let world = World::new(1);
+        let world = World::new(1, 1);
         let ask = world.ask("slow");
         let first = world.leaves(&ask, &["a"]).unwrap();
         let names: Vec<String> = (0..KEYS + 1).map(|number| number.to_string()).collect();
@@ -355,14 +353,14 @@ views:
         let second = world.land(first).unwrap();
         assert_eq!(second.ids.len(), KEYS);
         assert_eq!(world.land(second).unwrap().ids.len(), 1);
-        let world = World::new(1);
+        let world = World::new(1, 1);
         let all: Vec<&str> = names.iter().map(String::as_str).collect();
         assert_eq!(world.leaves(&ask, &all).unwrap().ids.len(), KEYS + 1, "what one reader asks for stays together");
     }
 
     #[test]
     fn what_waits_is_bounded_for_each_view() {
-        let world = World::new(1);
+        let world = World::new(1, 1);
         let (slow, quick) = (world.ask("slow"), world.ask("quick"));
         let first = world.leaves(&slow, &["a"]).unwrap();
         let edition = |number: usize| Ask { edition: Some(number as i64), ..slow.clone() };
@@ -380,7 +378,7 @@ views:
 
     #[test]
     fn who_asks_anew_joins_what_waits_but_not_what_is_under_way() {
-        let world = World::new(1);
+        let world = World::new(1, 1);
         let ask = world.ask("slow");
         let anew = Ask { anew: true, ..ask.clone() };
         let first = world.leaves(&ask, &["a"]).unwrap();
