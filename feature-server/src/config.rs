@@ -151,7 +151,8 @@ pub struct CacheConfig {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "On demand")]
 pub struct OnDemandConfig {
-    /// Queries that run at once; a request that needs another one gets its features with status ERROR.
+    /// Queries that run at once, of one view at most a quarter of them. What is asked meanwhile waits and goes together
+    /// in the next.
     #[arg(long, env = "MILLRACE_SERVE_MAX_QUERIES", default_value_t = 8)]
     pub max_queries: usize,
 

@@ -5,6 +5,7 @@
 mod breaker;
 mod cache;
 mod cached;
+mod departures;
 mod merge;
 mod plan;
 mod profiles;
@@ -23,13 +24,13 @@ use millrace_core::assemble::{FeatureValue, Status};
 use millrace_core::definitions::{Store, View};
 use millrace_core::key::KeyText;
 use parking_lot::RwLock;
-use tokio::sync::Semaphore;
 
 use crate::catalog::store_name;
 use crate::config::{Budgets, CacheConfig, OnDemandConfig};
 use breaker::{Breaker, Budget};
 use cache::InstanceCache;
 use cached::{Ask, Cached, Found, Source};
+use departures::Departures;
 use merge::{Finished, Instant, failed, from_batch_slot, from_finished, from_slots, unreadable};
 use profiles::Profiles;
 use shared::{HashReads, Share, ViewRead};
@@ -37,6 +38,12 @@ use shared::{HashReads, Share, ViewRead};
 pub use plan::{Plan, ViewPlan};
 pub use search::{Page, Search};
 pub use warehouse::Warehouse;
+
+/// Finds of one MongoDB view at once. The fewer, the more readers share each, which costs MongoDB and us a third of what
+/// 32 at once do; of so few, a large one still does not hold up all others.
+const FINDS_OF_VIEW: usize = 4;
+/// Slow views that it takes to keep ClickHouse from the others.
+const VIEWS: usize = 4;
 
 /// What a door asks for.
 pub struct Request {
@@ -141,11 +148,13 @@ impl Repository {
     ) -> Self {
         let cache = Arc::new(InstanceCache::new(cache));
         let profiles = Profiles::new(profiles, budgets.mongodb);
+        // More at once would wait for a connection, where nothing joins them.
+        let finds = budgets.mongodb_connections as usize;
+        let queries = on_demand.max_queries;
         Self {
             features: RwLock::new(None),
-            // Requests in hand bound these.
-            profiles: Cached::new(profiles, cache.clone(), Semaphore::MAX_PERMITS),
-            on_demand: Cached::new(warehouse, cache.clone(), on_demand.max_queries),
+            profiles: Cached::new(profiles, cache.clone(), Departures::new(finds, FINDS_OF_VIEW)),
+            on_demand: Cached::new(warehouse, cache.clone(), Departures::new(queries, queries / VIEWS)),
             cache,
             budgets,
             redis_breaker: Breaker::new(),

@@ -131,6 +131,26 @@ async fn a_value_is_served_again_unless_its_view_or_the_reader_says_otherwise() 
 }
 
 #[tokio::test]
+async fn many_that_ask_for_different_keys_share_queries_and_none_is_refused() {
+    let mut world = World::with("shared_query", YAML).await;
+    world.apply().await;
+    world.warehouse(&["1", "20", "40"], now_ms() - 1_000).await;
+    let [_, clickhouse] = world.tapped().await;
+    let server = world.ready_server().await;
+    let before = clickhouse.queries();
+    let asked = (1..=40).map(async |key| {
+        let (_, body) = server.get(&format!("/v1/features/household/{key}?features=history:purchases")).await;
+        (body["results"][0]["status"].clone(), body["results"][0]["values"]["history:purchases"].clone())
+    });
+    let answers = futures::future::join_all(asked).await;
+    for (number, answer) in answers.into_iter().enumerate() {
+        let known = [1, 20, 40].contains(&(number + 1));
+        assert_eq!(answer, if known { (json!("PRESENT"), json!(1)) } else { (json!("NOT_FOUND"), json!(null)) });
+    }
+    assert!(clickhouse.queries() - before < 40, "queries are shared");
+}
+
+#[tokio::test]
 async fn a_run_that_completes_ends_what_was_kept_of_the_one_before() {
     let world = World::with(
         "cache_run",

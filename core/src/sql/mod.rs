@@ -16,9 +16,11 @@ pub use decode::{FeatureRow, decode, decode_key};
 pub use events::{COLUMNS, KeyColumn, TABLES, apply, key_columns};
 pub use features::{Known, Scope, features};
 
-/// What every read of events needs. Twins share their position, hence their month; and by default `toFloat64` may be
-/// off by the last bit.
-const SETTINGS: &str = "do_not_merge_across_partitions_select_final = 1, precise_float_parsing = 1";
+/// What every read of events needs. Twins share their position, hence their month, and the whole sorting key: what is
+/// asked of it alone, which is all that ClickHouse looks at first here, keeps both or neither, and the other columns are
+/// read of few rows. By default `toFloat64` may be off by the last bit.
+const SETTINGS: &str = "do_not_merge_across_partitions_select_final = 1, optimize_move_to_prewhere_if_final = 1, \
+    precise_float_parsing = 1";
 
 /// A statement and what it is given.
 #[derive(Clone, Debug, PartialEq)]

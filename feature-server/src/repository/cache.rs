@@ -20,6 +20,8 @@ use crate::config::CacheConfig;
 /// What one value weighs besides its text, and an entry besides its values.
 const VALUE_BYTES: u64 = 64;
 const ENTRY_BYTES: u64 = 256;
+/// The part of an answer's time that is its last: long enough for a slow query, short enough to ask little more often.
+const LAST_PART: u32 = 4;
 
 /// The answers that are kept.
 pub struct InstanceCache {
@@ -48,6 +50,17 @@ pub struct Id {
     pub key: KeyText,
     /// As in [`super::cached::Ask`].
     pub edition: Option<i64>,
+}
+
+/// How far an answer is through the time for which it may be served again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Age {
+    /// It may be served again.
+    Fresh,
+    /// The same, for the last part of that time: whoever asks now shall not be the last who need not wait.
+    Ageing,
+    /// It may not.
+    Old,
 }
 
 /// One answer.
@@ -91,10 +104,14 @@ impl InstanceCache {
 
     /// Whether an answer may be served again. That a key is not known is believed for a shorter time: the first event
     /// of an entity shall not wait for long.
-    pub fn is_fresh(&self, entry: &Entry, ttl: Duration) -> bool {
+    pub fn age(&self, entry: &Entry, ttl: Duration) -> Age {
         let is_known = entry.finished.as_ref().is_some_and(|finished| finished.newest.is_some());
         let ttl = if is_known { ttl } else { ttl.min(self.config.absent_ttl) };
-        entry.asked.elapsed() < ttl
+        match entry.asked.elapsed() {
+            age if age >= ttl => Age::Old,
+            age if age >= ttl - ttl / LAST_PART => Age::Ageing,
+            _ => Age::Fresh,
+        }
     }
 
     /// Keeps answers, but for those that were asked for before the ones that are kept.

@@ -1,18 +1,18 @@
-//! Reads of MongoDB and ClickHouse through the cache. A store is asked once however many want the same at the same time,
-//! and a bounded number of times at once. What is asked outlives the request that began it, so a slow answer serves
-//! the next.
+//! Reads of MongoDB and ClickHouse through the cache. A store is asked once however many want the same at the same time;
+//! when it is asked, and for which keys together, `departures` knows. What is asked outlives the request that began it, so
+//! a slow answer serves the next.
 
-use std::collections::HashMap;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant as Clock};
 
+use futures::FutureExt;
 use millrace_core::definitions::{Definitions, View};
 use millrace_core::key::KeyText;
-use parking_lot::Mutex;
-use tokio::sync::{Semaphore, watch};
 
-use super::cache::{Entry, Id, InstanceCache};
+use super::cache::{Age, Entry, Id, InstanceCache};
+use super::departures::{Departure, Departures, Flight, Landed};
 use super::merge::{Finished, Instant};
 
 /// A store that finishes values itself.
@@ -54,12 +54,8 @@ pub enum Found {
 pub struct Cached<S> {
     source: Arc<S>,
     cache: Arc<InstanceCache>,
-    flights: Arc<Mutex<HashMap<Id, Flight>>>,
-    permits: Arc<Semaphore>,
+    departures: Arc<Departures>,
 }
-
-type Flight = watch::Receiver<Option<Result<Landed, String>>>;
-type Landed = Arc<HashMap<KeyText, Option<Arc<Finished>>>>;
 
 impl Ask {
     /// The view that is asked for.
@@ -69,9 +65,9 @@ impl Ask {
 }
 
 impl<S: Source> Cached<S> {
-    /// Reads `source` through `cache`, at most `at_once` times at once.
-    pub fn new(source: S, cache: Arc<InstanceCache>, at_once: usize) -> Self {
-        Self { source: Arc::new(source), cache, flights: Arc::default(), permits: Arc::new(Semaphore::new(at_once)) }
+    /// Reads `source` through `cache`, as `departures` lets it.
+    pub fn new(source: S, cache: Arc<InstanceCache>, departures: Departures) -> Self {
+        Self { source: Arc::new(source), cache, departures: Arc::new(departures) }
     }
 
     /// What is asked for of each key, in order, within `budget`.
@@ -84,22 +80,30 @@ impl<S: Source> Cached<S> {
             key: key.clone(),
             edition: ask.edition,
         };
+        let age = |entry: &Option<Entry>| match entry {
+            Some(entry) if !ask.anew => self.cache.age(entry, ttl),
+            _ => Age::Old,
+        };
         let ids: Vec<Id> = keys.iter().map(id).collect();
         let kept: Vec<Option<Entry>> = ids.iter().map(|id| self.cache.get(id)).collect();
-        let is_fresh =
-            |entry: &Option<Entry>| !ask.anew && entry.as_ref().is_some_and(|entry| self.cache.is_fresh(entry, ttl));
-        let stale: Vec<&Id> = ids.iter().zip(&kept).filter(|(_, entry)| !is_fresh(entry)).map(|(id, _)| id).collect();
+        let ages: Vec<Age> = kept.iter().map(age).collect();
         if !ask.anew && !ttl.is_zero() {
-            view.count(ids.len() - stale.len(), stale.len());
+            let misses = ages.iter().filter(|age| **age == Age::Old).count();
+            view.count(ids.len() - misses, misses);
         }
-        let flights = self.board(ask, &stale, !ttl.is_zero());
+        // What is about to grow old is asked for too, but not waited for.
+        let wanted: Vec<&Id> = ids.iter().zip(&ages).filter(|(_, age)| **age != Age::Fresh).map(|(id, _)| id).collect();
+        let (flights, departure) = self.departures.board(&view, ask, &wanted);
+        if let Some(departure) = departure {
+            tokio::spawn(self.fly(departure));
+        }
         let deadline = tokio::time::Instant::now() + budget;
         let mut answers = Vec::with_capacity(ids.len());
-        for (id, entry) in ids.iter().zip(kept) {
-            answers.push(match (flights.get(id), entry) {
-                (None, Some(entry)) => Found::Current(entry.finished),
-                (None, None) => Found::Failed("the store was not asked".to_owned()),
-                (Some(flight), last) => land(flight.clone(), &id.key, last, deadline, budget).await,
+        for ((id, entry), age) in ids.iter().zip(kept).zip(ages) {
+            answers.push(match (age, entry, flights.get(id)) {
+                (Age::Fresh | Age::Ageing, Some(entry), _) => Found::Current(entry.finished),
+                (_, last, Some(flight)) => land(flight.clone(), &id.key, last, deadline, budget).await,
+                (_, _, None) => Found::Failed("the store was not asked".to_owned()),
             });
         }
         answers
@@ -110,72 +114,32 @@ impl<S: Source> Cached<S> {
         &self.source
     }
 
-    /// The flights that bring `ids`: those under way, and one new one for the rest.
-    fn board(&self, ask: &Ask, ids: &[&Id], keep: bool) -> HashMap<Id, Flight> {
-        let mut boarded = HashMap::with_capacity(ids.len());
-        if ids.is_empty() {
-            return boarded;
-        }
-        let (sender, receiver) = watch::channel(None);
-        let mut new: Vec<Id> = Vec::new();
-        let mut flights = self.flights.lock();
-        for id in ids {
-            if boarded.contains_key(*id) {
-                continue;
-            }
-            // A flight without a sender has crashed.
-            let may_join = |flight: &&Flight| !ask.anew && flight.has_changed().is_ok();
-            let under_way = flights.get(*id).filter(may_join).cloned();
-            let flight = under_way.unwrap_or_else(|| {
-                new.push((*id).clone());
-                flights.insert((*id).clone(), receiver.clone());
-                receiver.clone()
-            });
-            boarded.insert((*id).clone(), flight);
-        }
-        drop(flights);
-        if !new.is_empty() {
-            tokio::spawn(self.fly(ask.clone(), new, sender, keep));
-        }
-        boarded
-    }
-
-    fn fly(
-        &self,
-        ask: Ask,
-        ids: Vec<Id>,
-        sender: watch::Sender<Option<Result<Landed, String>>>,
-        keep: bool,
-    ) -> impl Future<Output = ()> + Send + use<S> {
-        let (source, cache) = (self.source.clone(), self.cache.clone());
-        let (flights, permits) = (self.flights.clone(), self.permits.clone());
+    /// Asks the store, and again for what may leave when that has landed.
+    fn fly(&self, first: Departure) -> impl Future<Output = ()> + Send + use<S> {
+        let (source, cache, departures) = (self.source.clone(), self.cache.clone(), self.departures.clone());
         async move {
-            let asked = Clock::now();
-            let keys: Vec<KeyText> = ids.iter().map(|id| id.key.clone()).collect();
-            let reading = async {
-                let _permit = permits.try_acquire().map_err(|_| "too many queries at once".to_owned())?;
-                source.read(&ask, &keys).await
-            };
-            let landed = reading.await.map(|answers| {
-                let shared = answers.into_iter().map(|finished| finished.map(Arc::new));
-                keys.iter().cloned().zip(shared).collect::<HashMap<_, _>>()
-            });
-            if let (Ok(landed), true) = (&landed, keep) {
-                let entry = |id: &Id| Some((id.clone(), Entry { finished: landed.get(&id.key)?.clone(), asked }));
-                cache.insert(ids.iter().filter_map(entry));
-            }
-            let ours = sender.subscribe();
-            let mut under_way = flights.lock();
-            for id in &ids {
-                // One that was to ask anew may have taken its place.
-                if under_way.get(id).is_some_and(|flight| flight.same_channel(&ours)) {
-                    under_way.remove(id);
+            let mut next = Some(first);
+            while let Some(departure) = next {
+                let asked = Clock::now();
+                let landed = read(&*source, &departure).await;
+                let is_kept = !cache.ttl(departure.ask.view()).is_zero();
+                if let (Ok(landed), true) = (&landed, is_kept) {
+                    let entry = |id: &Id| Some((id.clone(), Entry { finished: landed.get(&id.key)?.clone(), asked }));
+                    cache.insert(departure.ids.iter().filter_map(entry));
                 }
+                next = departures.land(departure, landed);
             }
-            drop(under_way);
-            sender.send_replace(Some(landed.map(Arc::new)));
         }
     }
+}
+
+/// Asks the store for all keys of a query. One that crashes answers too: others wait for their turn behind it.
+async fn read<S: Source>(source: &S, departure: &Departure) -> Result<Landed, String> {
+    let keys: Vec<KeyText> = departure.ids.iter().map(|id| id.key.clone()).collect();
+    let reading = AssertUnwindSafe(source.read(&departure.ask, &keys)).catch_unwind().await;
+    let answers = reading.unwrap_or_else(|_| no_answer())?;
+    let shared = answers.into_iter().map(|finished| finished.map(Arc::new));
+    Ok(Arc::new(keys.into_iter().zip(shared).collect()))
 }
 
 /// Waits for a flight until the deadline, and says what there is.
@@ -186,10 +150,10 @@ async fn land(
     deadline: tokio::time::Instant,
     budget: Duration,
 ) -> Found {
-    let landed = match tokio::time::timeout_at(deadline, flight.wait_for(Option::is_some)).await {
+    let landing = flight.wait_for(|progress| progress.landed().is_some());
+    let landed = match tokio::time::timeout_at(deadline, landing).await {
         Err(_) => Err(format!("no answer within {budget:?}")),
-        Ok(Err(_)) => Err("the query ended without an answer".to_owned()),
-        Ok(Ok(result)) => result.clone().unwrap_or_else(|| Err("the query ended without an answer".to_owned())),
+        Ok(progress) => progress.ok().and_then(|progress| progress.landed().cloned()).unwrap_or_else(no_answer),
     };
     let reason = match landed.map(|landed| landed.get(key).cloned()) {
         Ok(Some(finished)) => return Found::Current(finished),
@@ -202,6 +166,10 @@ async fn land(
     }
 }
 
+fn no_answer<T>() -> Result<T, String> {
+    Err("the query ended without an answer".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -211,8 +179,8 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
     use tokio::sync::Notify;
 
-    /// Answers 1, 2, 3, …; waits for `go` where there is one; fails from the `fail_from`th query on; knows no key that
-    /// begins with `no`.
+    /// Answers 1, 2, 3, …; waits for `go` where there is one; fails from the `fail_from`th query on, and if it is asked for
+    /// the key `bad`; crashes if it is asked for `worse`; knows no key that begins with `no`.
     struct Fake {
         queries: Arc<AtomicU32>,
         go: Option<Arc<Notify>>,
@@ -225,7 +193,9 @@ mod tests {
             if let Some(go) = &self.go {
                 go.notified().await;
             }
-            if number >= self.fail_from {
+            let asked_for = |text: &str| keys.iter().any(|key| key.as_str() == text);
+            assert!(!asked_for("worse"), "as the test wants it");
+            if number >= self.fail_from || asked_for("bad") {
                 return Err("away".to_owned());
             }
             let value = |_: &usize| Ok(Some(json!(number)));
@@ -254,7 +224,11 @@ mod tests {
             let fake = Fake { queries: queries.clone(), go, fail_from };
             let at = Instant { as_of: None, now: 1 };
             let ask = Ask { definitions, view: 0, features: [0].into(), at, edition: None, anew: false };
-            Self { ask, cached: Cached::new(fake, Arc::new(InstanceCache::new(config)), 1), queries }
+            Self {
+                ask,
+                cached: Cached::new(fake, Arc::new(InstanceCache::new(config)), Departures::new(1, 1)),
+                queries,
+            }
         }
 
         fn simple(go: Option<Arc<Notify>>) -> Self {
@@ -267,6 +241,39 @@ mod tests {
 
         async fn get_as(&self, ask: &Ask, key: &str, budget: Duration) -> Found {
             self.cached.get(ask, &[KeyText::from_canonical(key)], budget).await.remove(0)
+        }
+
+        /// A query for the first key is under way, and the others wait.
+        async fn sends_off(&self, keys: &[&str]) {
+            for key in keys {
+                assert!(matches!(self.get(key, Duration::ZERO).await, Found::Failed(_)));
+                self.begins(1).await;
+            }
+        }
+
+        /// The store has been asked so often.
+        async fn begins(&self, queries: u32) {
+            while self.queries() < queries {
+                tokio::task::yield_now().await;
+            }
+        }
+
+        /// These queries have their answers.
+        async fn lands(&self, go: &Notify, queries: std::ops::RangeInclusive<u32>) {
+            for query in queries {
+                self.begins(query).await;
+                go.notify_one();
+            }
+        }
+
+        /// The answer 0 is kept of a key, which was asked for so long ago.
+        fn keeps(&self, key: &str, age: Duration) {
+            let (view, ask) = (self.cached.cache.view(self.ask.view()), &self.ask);
+            let key = KeyText::from_canonical(key);
+            let id = Id { view, features: ask.features.clone(), key, edition: ask.edition };
+            let finished = Finished { newest: Some(1), run: None, values: vec![Ok(Some(json!(0)))] };
+            let entry = Entry { finished: Some(Arc::new(finished)), asked: Clock::now() - age };
+            self.cached.cache.insert(std::iter::once((id, entry)));
         }
 
         fn queries(&self) -> u32 {
@@ -327,16 +334,65 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn queries_at_once_are_bounded() {
+    async fn what_is_asked_during_a_query_shares_the_next() {
         let go = Arc::new(Notify::new());
         let world = World::simple(Some(go.clone()));
-        assert!(matches!(world.get("a", Duration::from_millis(1)).await, Found::Failed(_)));
-        match world.get("b", LONG).await {
-            Found::Failed(reason) => assert!(reason.contains("too many"), "{reason}"),
+        world.sends_off(&["first"]).await;
+        let names: Vec<String> = (0..100).map(|number| format!("user{number}")).collect();
+        let asking = futures::future::join_all(names.iter().map(|name| world.get(name, LONG)));
+        let (answers, ()) = tokio::join!(asking, world.lands(&go, 1..=2));
+        assert!(answers.iter().all(|answer| value(answer) == json!(2)));
+        assert_eq!(value(&world.get("first", LONG).await), json!(1));
+        assert_eq!(world.queries(), 2);
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_turn_is_answered_within_the_budget() {
+        let go = Arc::new(Notify::new());
+        let world = World::simple(Some(go.clone()));
+        world.sends_off(&["first", "second"]).await;
+        match world.get("second", Duration::from_millis(1)).await {
+            Found::Failed(reason) => assert!(reason.contains("no answer within"), "{reason}"),
             other => panic!("{other:?}"),
         }
-        go.notify_one();
-        assert_eq!(value(&world.get("a", LONG).await), json!(1));
+        let (answer, ()) = tokio::join!(world.get("second", LONG), world.lands(&go, 1..=2));
+        assert_eq!(value(&answer), json!(2), "it is asked for all the same");
+    }
+
+    #[tokio::test]
+    async fn a_query_that_fails_tells_all_and_not_those_of_the_next() {
+        for (bad, expected) in [("bad", "away"), ("worse", "the query ended without an answer")] {
+            let go = Arc::new(Notify::new());
+            let world = World::simple(Some(go.clone()));
+            world.sends_off(&["first"]).await;
+            let asking = futures::future::join_all(["a", bad, "b"].map(|name| world.get(name, LONG)));
+            let (answers, ()) = tokio::join!(asking, world.lands(&go, 1..=2));
+            for answer in answers {
+                assert!(matches!(&answer, Found::Failed(reason) if reason == expected), "{answer:?}");
+            }
+            let asking = futures::future::join_all(["a", "b"].map(|name| world.get(name, LONG)));
+            let (answers, ()) = tokio::join!(asking, world.lands(&go, 3..=4));
+            assert_eq!(answers.iter().map(value).collect::<Vec<_>>(), [json!(3), json!(4)]);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_about_to_grow_old_is_served_while_it_is_asked_for_once() {
+        let go = Arc::new(Notify::new());
+        let world = World::simple(Some(go.clone()));
+        world.keeps("new", LONG / 2);
+        world.keeps("ageing", LONG * 4 / 5);
+        world.keeps("old", LONG);
+        assert_eq!(value(&world.get("new", Duration::ZERO).await), json!(0));
+        for _ in 0..3 {
+            assert_eq!(value(&world.get("ageing", Duration::ZERO).await), json!(0));
+        }
+        world.lands(&go, 1..=1).await;
+        while value(&world.get("ageing", Duration::ZERO).await) != json!(1) {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(world.queries(), 1, "of the new one and of the ageing one");
+        assert!(matches!(world.get("old", Duration::ZERO).await, Found::LastKnown(..)), "it is not served for longer");
     }
 
     #[tokio::test]
@@ -384,7 +440,7 @@ mod tests {
     async fn who_asks_anew_gets_nothing_from_before_and_serves_those_who_come_after() {
         let go = Arc::new(Notify::new());
         let mut world = World::simple(Some(go.clone()));
-        world.cached.permits = Arc::new(Semaphore::new(2));
+        world.cached.departures = Arc::new(Departures::new(2, 2));
         assert!(matches!(world.get("a", Duration::ZERO).await, Found::Failed(_)), "the first is under way");
         let anew = Ask { anew: true, ..world.ask.clone() };
         let asking = world.get_as(&anew, "a", LONG);
