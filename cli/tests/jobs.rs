@@ -33,7 +33,7 @@ async fn told(log: &Log, redis: &str, arguments: &[&str]) -> Result<String, Stri
 async fn a_name_that_is_none_is_an_error_and_a_run_that_died_is_nobodys() {
     let stack = millrace_devstack::shared_for_tests(millrace_devstack::test_dir()).await.unwrap();
     let url = std::env::var("REDIS_URL").unwrap_or_else(|_| stack.redis_url().to_owned());
-    let names = Names::new(&format!("test_jobs_{}", millrace_common::clock::now_ms()));
+    let names = Names::new(format!("test_jobs_{}", millrace_common::clock::now_ms()));
     let log = Log::create(&url, names, LogMeta::new(2, 300_000)).await.unwrap();
     let source = DefinitionsSource { yaml: YAML.to_owned(), schemas: Default::default() };
     registry::apply(&log, &source, ENGINE).await.unwrap();

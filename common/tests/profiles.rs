@@ -211,6 +211,9 @@ async fn a_document_that_is_no_profile_refuses_its_own_put_only_and_stays() {
         }
         assert!(matches!(outcomes[2], ProfileWritten::Written | ProfileWritten::Already), "{outcomes:?}");
     }
+    let stored = fixture.store.load(&fixture.view, &["none", "ada"]).await.unwrap();
+    assert!(codec::decode_for(&fixture.view, &stored["none"]).is_err());
+    assert_eq!(codec::decode_for(&fixture.view, &stored["ada"]).unwrap(), fixture.slot(2));
     for document in foreign {
         assert_eq!(fixture.document(document.get_str("_id").unwrap()).await, document);
     }

@@ -76,14 +76,11 @@ impl Scheduler {
         let names: Vec<String> = views.iter().map(|(_, view)| view.id()).collect();
         let states = job::states(&self.stores.log, &names).await?;
         let now = now_ms();
-        let mut all_due = Vec::new();
-        for ((index, view), state) in views.into_iter().zip(&states) {
+        for ((_, view), state) in views.iter().zip(&states) {
             show_age(view, state, now);
             show_last_run(view, state);
-            all_due.extend(due(view, state, now).map(|due| (due, index)));
         }
-        all_due.sort_by_key(|(due, _)| due.since);
-        for (Due { as_of, .. }, view) in all_due.into_iter().filter(|_| leads) {
+        for (view, as_of) in all_due(&views, &states, now).into_iter().filter(|_| leads) {
             self.start(Job { definitions: definitions.clone(), view, as_of });
         }
         Ok(())
@@ -143,6 +140,14 @@ struct Due {
     since: Option<i64>,
 }
 
+/// What must be computed now, and for which instant; what has waited longest comes first.
+fn all_due(views: &[(usize, &View)], states: &[JobState], now: i64) -> Vec<(usize, i64)> {
+    let due = views.iter().zip(states).filter_map(|((index, view), state)| Some((due(view, state, now)?, *index)));
+    let mut all: Vec<(Due, usize)> = due.collect();
+    all.sort_by_key(|(due, _)| due.since);
+    all.into_iter().map(|(due, index)| (index, due.as_of)).collect()
+}
+
 /// Whether a view must be computed now.
 fn due(view: &View, state: &JobState, now: i64) -> Option<Due> {
     let schedule = view.batch.as_ref()?.schedule.as_ref()?;
@@ -200,11 +205,17 @@ views:
         assert_eq!(of(&settled(1_000 * day), now), None);
         assert_eq!(of(&settled(1_000 * day), now + day), Some(1_001 * day));
         assert_eq!(due(unscheduled, &JobState::default(), now), None);
+    }
 
-        let since = |state: &JobState| due(view, state, now).unwrap().since;
-        assert!(since(&JobState::default()) < since(&settled(990 * day)), "never computed: before all others");
-        assert_eq!(since(&settled(990 * day)), Some(991 * day), "it has waited since then");
-        assert!(since(&settled(990 * day)) < since(&settled(998 * day)));
+    #[test]
+    fn what_has_waited_longest_begins_first() {
+        let definitions = definitions();
+        let (day, view) = (86_400_000, &definitions.views[0]);
+        let settled = |at: i64| JobState { settled: Some(at), ..JobState::default() };
+        let states = [settled(998 * day), settled(990 * day), settled(1_000 * day), JobState::default()];
+        let views = [(0, view), (1, view), (2, view), (3, view)];
+        let at = 1_000 * day;
+        assert_eq!(all_due(&views, &states, at + 5), [(3, at), (1, at), (0, at)], "never computed: before all others");
     }
 
     #[test]

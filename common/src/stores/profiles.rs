@@ -152,10 +152,11 @@ impl ProfileStore {
         Ok(info.get_str("version").map_or_else(|_| "unknown".to_owned(), str::to_owned))
     }
 
-    /// The stored states of those keys, as majority-committed: what could be rolled back must not be built upon.
+    /// The stored states of those keys, as majority-committed: what could be rolled back must not be built upon. A
+    /// document without a state has an empty one, which no codec reads: it costs its own key.
     pub async fn load(&self, view: &View, keys: &[&str]) -> Result<HashMap<String, Vec<u8>>, ProfileError> {
         let found = self.find(&self.committed(view), keys, doc! { document::STATE: 1 }).await?;
-        found.iter().map(|raw| Ok((document::key(raw)?, document::state(raw)?))).collect()
+        found.iter().map(|raw| Ok((document::key(raw)?, document::state(raw)))).collect()
     }
 
     /// The finished values of `features` (indices into the view's) for each key, in the order asked.

@@ -123,8 +123,8 @@ pub(super) fn key(raw: &RawDocument) -> Result<String, ProfileError> {
     raw.get_str("_id").map(str::to_owned).map_err(unexpected)
 }
 
-pub(super) fn state(raw: &RawDocument) -> Result<Vec<u8>, ProfileError> {
-    raw.get_binary(STATE).map(|binary| binary.bytes.to_vec()).map_err(unexpected)
+pub(super) fn state(raw: &RawDocument) -> Vec<u8> {
+    raw.get_binary(STATE).map(|binary| binary.bytes.to_vec()).unwrap_or_default()
 }
 
 pub(super) fn checkpoint(raw: &RawDocument) -> Result<Checkpoint, ProfileError> {
