@@ -237,7 +237,7 @@ async fn a_run_that_was_taken_over_stops_and_its_late_writes_change_nothing() {
     // The later run has written; a sleeper's put of the earlier one is refused.
     let later = Run { number: u32::try_from(token.epoch).unwrap(), as_of: MIDNIGHT };
     let put = |run: Run| {
-        let slot = Slot { checkpoint: run.checkpoint(), ..Slot::empty(slow.view(0)) };
+        let slot = Slot { checkpoint: run.checkpoint(0), ..Slot::empty(slow.view(0)) };
         Put { key: slow.hash(3), expire_ms: None, slots: vec![("orders@1|batch".into(), codec::encode(&slot))] }
     };
     let earlier = Run { number: later.number - 1, as_of: MIDNIGHT + DAY };
@@ -442,10 +442,66 @@ async fn an_answer_that_breaks_off_is_asked_for_again_within_the_run() {
     let (job, stop) = (world.job(0, 1), CancellationToken::new());
     let (report, ()) = tokio::join!(run(&world.stores, &job, &progress, &stop), breaking);
     let report = report.unwrap();
-    assert_eq!((report.outcome, report.counts.rows, report.counts.failed), (Outcome::Succeeded, 60_000, 0));
-    assert!(report.counts.already > 0, "what was written before is found: {report:?}");
+    let Counts { rows, written, already, failed } = report.counts;
+    assert_eq!((report.outcome, rows, written, already, failed), (Outcome::Succeeded, 60_000, 60_000, 0, 0));
     assert_eq!(report.run.number, 1, "it is one run");
     assert_eq!(world.served(59_999).await, Some(json!("1.50")));
+}
+
+/// A resent put finds what the first one wrote, which looks as if the key had come twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_break_make_no_key_come_twice_and_hide_none_that_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = StackOptions {
+        mongodb_url: Some(shared_for_tests(test_dir()).await.unwrap().mongodb_url().to_owned()),
+        clickhouse_url: Some(shared_for_tests(test_dir()).await.unwrap().clickhouse_url().to_owned()),
+        ..StackOptions::new(dir.path())
+    };
+    let mut world = World::on(Stack::up(options).await.unwrap()).await;
+    let numbers =
+        "SELECT toInt64(number) AS household_id, '1.50' AS amount, toInt64(number) AS orders FROM numbers(100000)";
+    let again = |amount: &str| format!("{numbers} UNION ALL SELECT toInt64(7), '{amount}', toInt64(7)");
+    for (query, failed) in [(numbers.to_owned(), vec![]), (again("1.50"), vec![]), (again("9.99"), vec!["7"])] {
+        world.definitions = definitions(&query);
+        let mut redis = world.redis().await;
+        let done = CancellationToken::new();
+        let kill = async {
+            let mut kills = 0;
+            while done.run_until_cancelled(tokio::time::sleep(Duration::from_millis(30))).await.is_some() {
+                let mut kill = redis::cmd("CLIENT");
+                kills += kill.arg(&["KILL", "TYPE", "normal"]).query_async::<i64>(&mut redis).await.unwrap();
+            }
+            kills
+        };
+        let run = async {
+            let report = loop {
+                match world.run(0, 1).await {
+                    // The run before could not give its lease back: the connection was gone.
+                    Err(JobError::Held { .. }) => tokio::time::sleep(Duration::from_millis(300)).await,
+                    report => break report.unwrap(),
+                }
+            };
+            done.cancel();
+            report
+        };
+        let (report, kills) = tokio::join!(run, kill);
+        assert!(kills > 0, "too fast to be disturbed");
+        let keys: Vec<&str> = report.failed_keys.iter().map(|(key, _)| key.as_str()).collect();
+        assert_eq!(keys, failed, "{report:?}");
+        assert_eq!(report.outcome, if failed.is_empty() { Outcome::Succeeded } else { Outcome::Failed }, "{report:?}");
+    }
+    world.stack.down().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_is_not_utf8_is_a_failed_row() {
+    let mut world = World::shared().await;
+    let query = "SELECT toInt64(number) AS household_id, if(number = 3, unhex('31FF'), '1.50') AS amount, \
+                 toInt64(number) AS orders FROM numbers(10)";
+    world.definitions = definitions(query);
+    let report = world.run(0, 1).await.unwrap();
+    assert_eq!((report.outcome, report.counts.written, report.counts.failed), (Outcome::Failed, 9, 1), "{report:?}");
+    assert!(report.failed_keys[0].1.contains("not UTF-8"), "{report:?}");
 }
 
 /// Each online store goes away while rows are on their way, and the warehouse before it is asked; they come back: the run

@@ -36,10 +36,11 @@ pub struct InvalidRow {
 }
 
 impl Run {
-    /// What its slots carry: a later run's put wins, whatever instant it is of.
-    pub fn checkpoint(self) -> Checkpoint {
+    /// What its slots carry: a later run's put wins, whatever instant it is of. Of a run that had to ask again, so does a
+    /// later pass's.
+    pub fn checkpoint(self, pass: u64) -> Checkpoint {
         let ms = u64::try_from(self.as_of).unwrap_or(0).max(1);
-        Checkpoint { generation: self.number, position: Position::new(ms, 0) }
+        Checkpoint { generation: self.number, position: Position::new(ms, pass) }
     }
 
     /// The run that wrote a slot.
@@ -60,15 +61,16 @@ pub struct RowReader<'d> {
     key: &'d [(String, KeyType)],
     columns: BatchColumns,
     run: Run,
+    pass: u64,
     empty: Slot,
 }
 
 impl<'d> RowReader<'d> {
-    /// For rows as [`crate::sql::batch_rows`] asks for them.
-    pub fn new(definitions: &'d Definitions, view: &'d View, columns: BatchColumns, run: Run) -> Self {
+    /// For rows as [`crate::sql::batch_rows`] asks for them, for the `pass`th time in this run; 0 is the first.
+    pub fn new(definitions: &'d Definitions, view: &'d View, columns: BatchColumns, run: Run, pass: u64) -> Self {
         let mut empty = Slot::empty(view);
         empty.checkpoint.generation = run.number;
-        Self { view, key: &definitions.entities[view.entity].key, columns, run, empty }
+        Self { view, key: &definitions.entities[view.entity].key, columns, run, pass, empty }
     }
 
     /// One line: the key and what the run knows of it.
@@ -116,7 +118,7 @@ impl<'d> RowReader<'d> {
         let stamp = Stamp {
             feature_time: event_time,
             event_id: "",
-            position: self.run.checkpoint().position,
+            position: self.run.checkpoint(self.pass).position,
             partition: Partition(0),
         };
         slot.absorb(self.view, stamp, &inputs);
@@ -151,7 +153,7 @@ views:
 
     fn read(view: usize, event_time: bool, line: &str) -> Result<(KeyText, Slot), InvalidRow> {
         let definitions = definitions();
-        RowReader::new(&definitions, &definitions.views[view], BatchColumns { event_time }, RUN).read(line)
+        RowReader::new(&definitions, &definitions.views[view], BatchColumns { event_time }, RUN, 0).read(line)
     }
 
     #[test]
@@ -172,8 +174,9 @@ views:
     #[test]
     fn a_later_run_is_the_later_checkpoint_whatever_instant_it_is_of() {
         let earlier_instant = Run { number: 8, as_of: 5 };
-        assert!(earlier_instant.checkpoint() > RUN.checkpoint());
-        assert_eq!(codec::checkpoint(&codec::encode(&read(0, false, r#"[1,1,1]"#).unwrap().1)), Ok(RUN.checkpoint()));
+        assert!(earlier_instant.checkpoint(0) > RUN.checkpoint(1) && RUN.checkpoint(1) > RUN.checkpoint(0));
+        let slot = read(0, false, r#"[1,1,1]"#).unwrap().1;
+        assert_eq!(codec::checkpoint(&codec::encode(&slot)), Ok(RUN.checkpoint(0)));
     }
 
     #[test]

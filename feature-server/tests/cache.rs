@@ -167,7 +167,7 @@ async fn a_run_that_completes_ends_what_was_kept_of_the_one_before() {
     let plan = Arc::new(Plan::new(world.definitions.clone(), &world.names, PARTITIONS, 0, &[(0, 0)]));
     let writes = async |number: u32, row: &str| {
         let run = Run { number, as_of: now_ms() };
-        let reader = RowReader::new(&world.definitions, view, BatchColumns { event_time: false }, run);
+        let reader = RowReader::new(&world.definitions, view, BatchColumns { event_time: false }, run, 0);
         let (key, slot) = reader.read(row).unwrap();
         let put = ProfilePut { view, key: &key, slot: &slot, partition: Partition(0) };
         profiles().await.put(&[put]).await.unwrap();

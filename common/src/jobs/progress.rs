@@ -71,9 +71,9 @@ impl Progress {
         *self.waiting_for.lock() = None;
     }
 
-    /// The query is run again from its beginning: what was written stays counted as that.
+    /// The query is run again from its beginning, and so is the count.
     pub(super) fn again(&self) {
-        for count in [&self.rows, &self.already, &self.failed] {
+        for count in [&self.rows, &self.written, &self.already, &self.failed] {
             count.store(0, Ordering::Relaxed);
         }
         self.failed_keys.lock().clear();

@@ -1,8 +1,8 @@
 //! One run: take the job's lease, run the query, write what it returns, record how it ended. A store that is away is
-//! waited for; a query whose answer broke off is run again within the run, whose puts find what is there already.
+//! waited for; a query whose answer broke off is run again within the run, whose puts replace those of the pass before.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use millrace_core::batch::Run;
@@ -221,7 +221,7 @@ async fn materialize(
         profiles: stores.profiles.clone(),
         progress: progress.clone(),
         stop: stop.clone(),
-        again: AtomicBool::new(false),
+        pass: AtomicU64::new(0),
     });
     writer.ensure().await?;
     let query = batch_rows(&job.definitions, view, &batch.query, columns, run.as_of);
@@ -235,7 +235,7 @@ async fn materialize(
             Err(Broken::Ended(ended)) => return Err(ended),
             Err(Broken::Query(error)) => trouble.wait(error).await?,
         }
-        writer.again.store(true, Ordering::Relaxed);
+        writer.pass.fetch_add(1, Ordering::Relaxed);
         progress.again();
     }
 }

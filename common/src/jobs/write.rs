@@ -2,17 +2,17 @@
 //! refused is tried again, then counted and named.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use millrace_core::batch::{RowReader, Run, SLOT};
+use millrace_core::batch::{InvalidRow, RowReader, Run, SLOT};
 use millrace_core::codec;
 use millrace_core::definitions::{Definitions, Store, View};
 use millrace_core::key::KeyText;
 use millrace_core::partition::Partition;
 use millrace_core::slot::Slot;
 use millrace_core::sql::BatchColumns;
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 use tokio_util::sync::CancellationToken;
 
 use super::{Pauses, Progress};
@@ -26,7 +26,7 @@ pub(super) const IN_FLIGHT: usize = 4;
 const ATTEMPTS: usize = 3;
 
 /// Which of its rows a key gets must not depend on their order.
-const TWICE: &str = "the query returns this key more than once";
+const TWICE: &str = "the query returns this key more than once, with different values";
 
 /// Writes the rows of one run. Shared by its chunks.
 pub(super) struct Writer {
@@ -39,8 +39,8 @@ pub(super) struct Writer {
     pub(super) profiles: ProfileStore,
     pub(super) progress: Arc<Progress>,
     pub(super) stop: CancellationToken,
-    /// Whether rows of this run may be in the store already, because the query was run before.
-    pub(super) again: AtomicBool,
+    /// How often the query was run before: what an earlier pass has put is replaced.
+    pub(super) pass: AtomicU64,
 }
 
 /// Why a chunk was not written.
@@ -51,6 +51,22 @@ pub(super) enum Unwritten {
     /// Told to stop.
     Stopped,
     /// The store will not take it, and why.
+    Failed(String),
+}
+
+/// The rows of one chunk of lines.
+struct Chunk {
+    /// Those that can be stored, each of another key.
+    rows: Vec<(KeyText, Slot)>,
+    /// How many lines there were.
+    read: u64,
+    /// How many of them say what another says.
+    repeated: u64,
+}
+
+/// Why it is not known what is stored.
+enum Unstored {
+    Away(String),
     Failed(String),
 }
 
@@ -82,18 +98,20 @@ impl Writer {
 
     /// Writes one chunk of lines.
     pub(super) async fn write(&self, lines: &Bytes) -> Result<(), Unwritten> {
-        let (rows, read) = self.read(lines);
-        let (fates, disturbed) = match self.view().store {
+        let Chunk { rows, read, repeated } = self.read(lines);
+        let fates = match self.view().store {
             Store::MongoDb => self.put_profiles(&rows).await?,
             _ => self.put_features(&rows).await?,
         };
-        let (mut written, mut already) = (0, 0);
-        for ((key, _), fate) in rows.into_iter().zip(fates) {
+        let there: Vec<&(KeyText, Slot)> =
+            rows.iter().zip(&fates).filter(|(_, fate)| matches!(fate, Written::Already)).map(|(row, _)| row).collect();
+        let mut others = self.holds_others(&there).await?.into_iter();
+        let (mut written, mut already) = (0, repeated);
+        for ((key, _), fate) in rows.iter().zip(fates) {
             match fate {
                 Written::Now => written += 1,
-                // Nobody else writes this checkpoint: where nothing was sent twice, the key came twice.
-                Written::Already if !disturbed && !self.again.load(Ordering::Relaxed) => {
-                    self.progress.fail(key.to_string(), TWICE.to_owned());
+                Written::Already if others.next() == Some(true) => {
+                    self.progress.fail(key.to_string(), TWICE.to_owned())
                 }
                 Written::Already => already += 1,
                 Written::Refused(reason) => self.progress.fail(key.to_string(), reason),
@@ -104,49 +122,99 @@ impl Writer {
         Ok(())
     }
 
-    /// The rows that can be stored, and how many lines there were.
-    fn read(&self, lines: &Bytes) -> (Vec<(KeyText, Slot)>, u64) {
-        let reader = RowReader::new(&self.definitions, self.view(), self.columns, self.run);
-        let (mut rows, mut keys, mut read) = (Vec::with_capacity(1_024), FxHashSet::default(), 0);
+    /// The rows that can be stored.
+    fn read(&self, lines: &Bytes) -> Chunk {
+        let pass = self.pass.load(Ordering::Relaxed);
+        let reader = RowReader::new(&self.definitions, self.view(), self.columns, self.run, pass);
+        let mut chunk = Chunk { rows: Vec::with_capacity(1_024), read: 0, repeated: 0 };
+        let (mut places, mut twice) = (FxHashMap::default(), FxHashSet::default());
         for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            read += 1;
-            match reader.read(&String::from_utf8_lossy(line)) {
-                Ok((key, _)) if !keys.insert(key.clone()) => self.progress.fail(key.to_string(), TWICE.to_owned()),
-                Ok(row) => rows.push(row),
+            chunk.read += 1;
+            let row = std::str::from_utf8(line).map_err(|_| not_utf8(line)).and_then(|line| reader.read(line));
+            match row {
+                Ok((key, slot)) => match places.get(&key) {
+                    None => {
+                        places.insert(key.clone(), chunk.rows.len());
+                        chunk.rows.push((key, slot));
+                    }
+                    Some(place) if chunk.rows[*place].1 == slot => chunk.repeated += 1,
+                    Some(_) => {
+                        twice.insert(key);
+                    }
+                },
                 Err(invalid) => self.progress.fail(invalid.key, invalid.reason),
             }
         }
-        (rows, read)
+        if !twice.is_empty() {
+            chunk.rows.retain(|(key, _)| !twice.contains(key));
+            twice.iter().for_each(|key| self.progress.fail(key.to_string(), TWICE.to_owned()));
+        }
+        chunk
     }
 
-    async fn put_features(&self, rows: &[(KeyText, Slot)]) -> Result<(Vec<Written>, bool), Unwritten> {
-        let entity = &self.definitions.entities[self.view().entity].name;
-        let field = format!("{}|{SLOT}", self.view().id());
+    /// Of rows whose checkpoint is stored already, whether other values stand there: nobody else writes this checkpoint, so
+    /// an earlier attempt has put this very row, or the key came with another one.
+    async fn holds_others(&self, rows: &[&(KeyText, Slot)]) -> Result<Vec<bool>, Unwritten> {
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut pauses = Pauses::new();
+        let stored = loop {
+            match self.stored(rows).await {
+                Ok(stored) => break stored,
+                Err(Unstored::Away(what)) => self.pause(&mut pauses, what).await?,
+                Err(Unstored::Failed(why)) => return Err(Unwritten::Failed(why)),
+            }
+        };
+        self.progress.goes_on();
+        let is_other = |((_, slot), stored): (&&(KeyText, Slot), Option<Vec<u8>>)| {
+            let same_run = |stored: &Vec<u8>| codec::checkpoint(stored) == Ok(slot.checkpoint);
+            stored.filter(same_run).is_some_and(|stored| stored != codec::encode(slot))
+        };
+        Ok(rows.iter().zip(stored).map(is_other).collect())
+    }
+
+    /// What is stored of some keys; none where there is nothing, or nothing of ours.
+    async fn stored(&self, rows: &[&(KeyText, Slot)]) -> Result<Vec<Option<Vec<u8>>>, Unstored> {
+        if self.view().store == Store::MongoDb {
+            let keys: Vec<&str> = rows.iter().map(|(key, _)| key.as_str()).collect();
+            let mut found = self.profiles.load(self.view(), &keys).await.map_err(|error| {
+                let what = format!("mongodb: {error}");
+                if error.is_passing() { Unstored::Away(what) } else { Unstored::Failed(what) }
+            })?;
+            return Ok(keys.into_iter().map(|key| found.remove(key)).collect());
+        }
+        let reads: Vec<_> = rows.iter().map(|(key, _)| (self.hash(key), [self.field()])).collect();
+        let found = self.features.read(&reads).await.map_err(|error| Unstored::Away(format!("redis: {error}")))?;
+        Ok(found.into_iter().map(|fields| fields.ok()?.pop()?).collect())
+    }
+
+    fn hash(&self, key: &KeyText) -> String {
+        self.names.entity(&self.definitions.entities[self.view().entity].name, key.as_str())
+    }
+
+    fn field(&self) -> String {
+        format!("{}|{SLOT}", self.view().id())
+    }
+
+    async fn put_features(&self, rows: &[(KeyText, Slot)]) -> Result<Vec<Written>, Unwritten> {
+        let field = self.field();
         let put = |(key, slot): &(KeyText, Slot)| Put {
-            key: self.names.entity(entity, key.as_str()),
+            key: self.hash(key),
             expire_ms: None,
             slots: vec![(field.clone(), codec::encode(slot))],
         };
         let puts: Vec<Put> = rows.iter().map(put).collect();
         let mut pauses = Pauses::new();
-        let mut disturbed = false;
         loop {
             match self.features.put(&puts).await {
                 Ok(outcomes) => {
                     self.progress.goes_on();
-                    let fates: Result<_, _> = outcomes.iter().flatten().map(fate_in_redis).collect();
-                    return Ok((fates?, disturbed));
+                    return outcomes.iter().flatten().map(fate_in_redis).collect();
                 }
-                Err(error) if error.is_refusal() => {
-                    // Those that were taken are there already: written, unless an earlier attempt may have done it.
-                    let (fates, again) = (self.put_singly(&puts).await?, self.again.load(Ordering::Relaxed));
-                    let now = |fate| if matches!(fate, Written::Already) { Written::Now } else { fate };
-                    let fates = if disturbed || again { fates } else { fates.into_iter().map(now).collect() };
-                    return Ok((fates, true));
-                }
+                Err(error) if error.is_refusal() => return self.put_singly(&puts).await,
                 Err(error) => self.pause(&mut pauses, format!("redis: {error}")).await?,
             }
-            disturbed = true;
         }
     }
 
@@ -182,24 +250,21 @@ impl Writer {
         }
     }
 
-    async fn put_profiles(&self, rows: &[(KeyText, Slot)]) -> Result<(Vec<Written>, bool), Unwritten> {
+    async fn put_profiles(&self, rows: &[(KeyText, Slot)]) -> Result<Vec<Written>, Unwritten> {
         let view = self.view();
         // A run belongs to no partition.
         let partition = Partition(0);
         let mut pauses = Pauses::new();
-        let mut disturbed = false;
         loop {
             let puts = rows.iter().map(|(key, slot)| ProfilePut { view, key, slot, partition });
             match self.profiles.put(&puts.collect::<Vec<_>>()).await {
                 Ok(outcomes) => {
                     self.progress.goes_on();
-                    let fates: Result<_, _> = outcomes.into_iter().map(fate_in_mongodb).collect();
-                    return Ok((fates?, disturbed));
+                    return outcomes.into_iter().map(fate_in_mongodb).collect();
                 }
                 Err(error) if !error.is_passing() => return Err(Unwritten::Failed(format!("mongodb: {error}"))),
                 Err(error) => self.pause(&mut pauses, format!("mongodb: {error}")).await?,
             }
-            disturbed = true;
         }
     }
 
@@ -212,6 +277,11 @@ impl Writer {
         let slept = self.stop.run_until_cancelled(tokio::time::sleep(pauses.next())).await;
         slept.ok_or(Unwritten::Stopped)
     }
+}
+
+fn not_utf8(line: &[u8]) -> InvalidRow {
+    let key = String::from_utf8_lossy(line).chars().take(80).collect();
+    InvalidRow { key, reason: "the row is not UTF-8".to_owned() }
 }
 
 fn fate_in_redis(outcome: &PutOutcome) -> Result<Written, Unwritten> {

@@ -251,7 +251,7 @@ views: [{ name: n, entity: user, query: SELECT 1, features: [{ name: n, type: in
     fn a_batch_value_counts_from_the_last_completed_run_on_and_names_its_run() {
         let definitions = batch_view();
         let view = &definitions.views[0];
-        let reader = RowReader::new(&definitions, view, BatchColumns { event_time: false }, RUN);
+        let reader = RowReader::new(&definitions, view, BatchColumns { event_time: false }, RUN, 0);
         let stored = [Some(codec::encode(&reader.read("[1,5]").unwrap().1))];
         let hour = 3_600_000;
         let seen = |completed: u32, now: i64| {
