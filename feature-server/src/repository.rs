@@ -337,6 +337,7 @@ impl Viewed<'_> {
         match found {
             Found::Current(finished) => from_finished(view, wanted, finished.as_deref().map(known), completed, at),
             Found::Failed(reason) => failed(view, wanted, None, &missed(reason)),
+            Found::Unreadable(reason) => failed(view, wanted, None, &format!("{}: {reason}", store_name(view.store))),
             Found::LastKnown(finished, reason) => {
                 let reason = missed(reason);
                 let mut values = from_finished(view, wanted, Some(known(finished)), completed, at);

@@ -28,6 +28,9 @@ pub use search::{Condition, Search, Test};
 /// Connections that may be opened at the same time; the driver's 2 makes a burst wait.
 const MAX_CONNECTING: u32 = 8;
 
+/// What a document says, none where there is none; or why it cannot be read.
+pub type FoundProfile = Result<Option<Profile>, String>;
+
 /// The documents of one namespace.
 #[derive(Clone)]
 pub struct ProfileStore {
@@ -159,21 +162,22 @@ impl ProfileStore {
         found.iter().map(|raw| Ok((document::key(raw)?, document::state(raw)))).collect()
     }
 
-    /// The finished values of `features` (indices into the view's) for each key, in the order asked.
+    /// The finished values of `features` (indices into the view's) for each key, in the order asked. A document that is
+    /// no profile of ours is told by itself and costs no other.
     pub async fn read(
         &self,
         view: &View,
         features: &[usize],
         keys: &[&str],
-    ) -> Result<Vec<Option<Profile>>, ProfileError> {
+    ) -> Result<Vec<FoundProfile>, ProfileError> {
         let collection = self.database.collection(&document::collection(view));
         let found = self.find(&collection, keys, document::projection(view, features)).await?;
         let mut by_key = HashMap::with_capacity(found.len());
         for raw in &found {
-            by_key.insert(document::key(raw)?, document::profile(view, features, raw)?);
+            by_key.insert(document::key(raw)?, readable(document::profile(view, features, raw)));
         }
         // A key asked twice is answered twice.
-        Ok(keys.iter().map(|key| by_key.get(*key).cloned()).collect())
+        Ok(keys.iter().map(|key| by_key.get(*key).cloned().transpose()).collect())
     }
 
     fn committed(&self, view: &View) -> Collection<RawDocumentBuf> {
@@ -208,4 +212,8 @@ impl ProfileStore {
             Err(_) => Err(ProfileError::Late(self.timeout)),
         }
     }
+}
+
+fn readable(profile: Result<Profile, ProfileError>) -> Result<Profile, String> {
+    profile.map_err(|error| format!("the document is no profile of ours: {error}"))
 }

@@ -18,8 +18,12 @@ use super::merge::{Finished, Instant};
 /// A store that finishes values itself.
 pub trait Source: Send + Sync + 'static {
     /// Reads what is asked for of some keys, and ends in time.
-    fn read(&self, ask: &Ask, keys: &[KeyText]) -> impl Future<Output = Result<Vec<Option<Finished>>, String>> + Send;
+    fn read(&self, ask: &Ask, keys: &[KeyText]) -> impl Future<Output = Result<Vec<FoundFinished>, String>> + Send;
 }
+
+/// What a store knows of one key, none where it knows nothing; or why that cannot be read, which says nothing of other
+/// keys.
+pub type FoundFinished = Result<Option<Finished>, String>;
 
 /// What is asked of a view, whatever the keys.
 #[derive(Clone)]
@@ -48,6 +52,8 @@ pub enum Found {
     LastKnown(Arc<Finished>, String),
     /// Nothing could be had, and why.
     Failed(String),
+    /// What the store answered cannot be read, and why.
+    Unreadable(String),
 }
 
 /// A store behind the cache.
@@ -124,7 +130,10 @@ impl<S: Source> Cached<S> {
                 let landed = read(&*source, &departure).await;
                 let is_kept = !cache.ttl(departure.ask.view()).is_zero();
                 if let (Ok(landed), true) = (&landed, is_kept) {
-                    let entry = |id: &Id| Some((id.clone(), Entry { finished: landed.get(&id.key)?.clone(), asked }));
+                    let entry = |id: &Id| match landed.get(&id.key) {
+                        Some(Ok(finished)) => Some((id.clone(), Entry { finished: finished.clone(), asked })),
+                        _ => None,
+                    };
                     cache.insert(departure.ids.iter().filter_map(entry));
                 }
                 next = departures.land(departure, landed);
@@ -138,7 +147,7 @@ async fn read<S: Source>(source: &S, departure: &Departure) -> Result<Landed, St
     let keys: Vec<KeyText> = departure.ids.iter().map(|id| id.key.clone()).collect();
     let reading = AssertUnwindSafe(source.read(&departure.ask, &keys)).catch_unwind().await;
     let answers = reading.unwrap_or_else(|_| no_answer())?;
-    let shared = answers.into_iter().map(|finished| finished.map(Arc::new));
+    let shared = answers.into_iter().map(|found| Ok(found?.map(Arc::new)));
     Ok(Arc::new(keys.into_iter().zip(shared).collect()))
 }
 
@@ -156,7 +165,8 @@ async fn land(
         Ok(progress) => progress.ok().and_then(|progress| progress.landed().cloned()).unwrap_or_else(no_answer),
     };
     let reason = match landed.map(|landed| landed.get(key).cloned()) {
-        Ok(Some(finished)) => return Found::Current(finished),
+        Ok(Some(Ok(finished))) => return Found::Current(finished),
+        Ok(Some(Err(reason))) => return Found::Unreadable(reason),
         Ok(None) => "the query left this key out".to_owned(),
         Err(reason) => reason,
     };
@@ -180,7 +190,7 @@ mod tests {
     use tokio::sync::Notify;
 
     /// Answers 1, 2, 3, …; waits for `go` where there is one; fails from the `fail_from`th query on, and if it is asked for
-    /// the key `bad`; crashes if it is asked for `worse`; knows no key that begins with `no`.
+    /// the key `bad`; crashes if it is asked for `worse`; cannot read `odd`; knows no key that begins with `no`.
     struct Fake {
         queries: Arc<AtomicU32>,
         go: Option<Arc<Notify>>,
@@ -188,7 +198,7 @@ mod tests {
     }
 
     impl Source for Fake {
-        async fn read(&self, ask: &Ask, keys: &[KeyText]) -> Result<Vec<Option<Finished>>, String> {
+        async fn read(&self, ask: &Ask, keys: &[KeyText]) -> Result<Vec<FoundFinished>, String> {
             let number = self.queries.fetch_add(1, Ordering::SeqCst) + 1;
             if let Some(go) = &self.go {
                 go.notified().await;
@@ -201,7 +211,11 @@ mod tests {
             let value = |_: &usize| Ok(Some(json!(number)));
             let finished =
                 || Finished { newest: Some(ask.at.now), run: None, values: ask.features.iter().map(value).collect() };
-            Ok(keys.iter().map(|key| (!key.as_str().starts_with("no")).then(finished)).collect())
+            let found = |key: &KeyText| match key.as_str() {
+                "odd" => Err("odd".to_owned()),
+                key => Ok((!key.starts_with("no")).then(finished)),
+            };
+            Ok(keys.iter().map(found).collect())
         }
     }
 
@@ -308,6 +322,17 @@ mod tests {
         assert!(answers.iter().all(|answer| value(answer) == json!(1)));
         assert_eq!(value(&world.get("a", LONG).await), json!(1));
         assert_eq!(world.queries(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_read_of_one_key_costs_no_other_and_is_not_kept() {
+        let world = World::simple(None);
+        let keys = ["odd", "a"].map(KeyText::from_canonical);
+        for query in [1, 2] {
+            let answers = world.cached.get(&world.ask, &keys, LONG).await;
+            assert!(matches!(&answers[0], Found::Unreadable(why) if why == "odd"), "{answers:?}");
+            assert_eq!((value(&answers[1]), world.queries()), (json!(1), query));
+        }
     }
 
     #[tokio::test]

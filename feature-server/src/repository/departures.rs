@@ -40,7 +40,7 @@ pub struct Departure {
 /// How those who wait see a query.
 pub type Flight = watch::Receiver<Progress>;
 /// What a query has brought.
-pub type Landed = Arc<HashMap<KeyText, Option<Arc<Finished>>>>;
+pub type Landed = Arc<HashMap<KeyText, Result<Option<Arc<Finished>>, String>>>;
 
 /// How far a query is.
 pub enum Progress {

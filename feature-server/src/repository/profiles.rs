@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use millrace_common::stores::profiles::{Profile, ProfileError, ProfileStore, Search};
+use millrace_common::stores::profiles::{FoundProfile, Profile, ProfileError, ProfileStore, Search};
 use millrace_core::key::KeyText;
 
 use super::breaker::{Breaker, Budget};
-use super::cached::{Ask, Source};
+use super::cached::{Ask, FoundFinished, Source};
 use super::merge::Finished;
 
 /// A read may take its budget once more for so many keys.
@@ -32,13 +32,13 @@ impl Profiles {
     }
 
     /// Finds entities. A search that is slow says nothing of reads by key.
-    pub async fn search(&self, search: &Search<'_>) -> Result<Vec<(String, Option<Profile>)>, String> {
+    pub async fn search(&self, search: &Search<'_>) -> Result<Vec<(String, FoundProfile)>, String> {
         self.store.search(search).await.map_err(|error| error.to_string())
     }
 }
 
 impl Source for Profiles {
-    async fn read(&self, ask: &Ask, keys: &[KeyText]) -> Result<Vec<Option<Finished>>, String> {
+    async fn read(&self, ask: &Ask, keys: &[KeyText]) -> Result<Vec<FoundFinished>, String> {
         let texts: Vec<&str> = keys.iter().map(KeyText::as_str).collect();
         let reading = async {
             let found = self.store.read(ask.view(), &ask.features, &texts).await;
@@ -47,7 +47,7 @@ impl Source for Profiles {
         // More keys take longer, and that is not the store's fault.
         let time = self.budget * u32::try_from(1 + keys.len() / KEYS_PER_BUDGET).unwrap_or(u32::MAX);
         let found = self.breaker.ask(Budget::of(time, None), reading).await?;
-        Ok(found.into_iter().map(|profile| profile.map(Finished::from)).collect())
+        Ok(found.into_iter().map(|profile| Ok(profile?.map(Finished::from))).collect())
     }
 }
 

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millrace_common::clock::now_ms;
-use millrace_common::stores::profiles::{self, Condition, Profile};
+use millrace_common::stores::profiles::{self, Condition, FoundProfile};
 use millrace_core::assemble::FeatureValue;
 use millrace_core::definitions::{Definitions, View};
 use millrace_core::key::KeyText;
 
 use super::Repository;
-use super::merge::{Finished, Instant, from_finished};
+use super::merge::{Finished, Instant, failed, from_finished};
 
 /// What is looked for.
 pub struct Search {
@@ -66,11 +66,11 @@ impl Repository {
         let is_more = found.len() > usize::from(search.limit);
         found.truncate(search.limit.into());
         let at = Instant { as_of: None, now };
-        let values = |profile: Option<Profile>| {
-            let finished = profile.map(Finished::from);
-            from_finished(view, &search.features, finished, completed, at)
+        let values = |profile: FoundProfile| match profile {
+            Ok(profile) => from_finished(view, &search.features, profile.map(Finished::from), completed, at),
+            Err(reason) => failed(view, &search.features, None, &reason),
         };
-        let entity = |(key, profile): (String, Option<Profile>)| (KeyText::from_canonical(&key), values(profile));
+        let entity = |(key, profile): (String, FoundProfile)| (KeyText::from_canonical(&key), values(profile));
         let entities: Vec<_> = found.into_iter().map(entity).collect();
         let next = entities.last().filter(|_| is_more).map(|(key, _)| key.clone());
         Ok(Page { entities, next })

@@ -8,7 +8,7 @@ use millrace_core::definitions::View;
 use millrace_core::key::KeyText;
 use millrace_core::sql::{FeatureRow, Scope, decode};
 
-use super::cached::{Ask, Source};
+use super::cached::{Ask, FoundFinished, Source};
 use super::merge::Finished;
 
 /// The warehouse.
@@ -54,9 +54,10 @@ impl Warehouse {
 }
 
 impl Source for Warehouse {
-    async fn read(&self, ask: &Ask, keys: &[KeyText]) -> Result<Vec<Option<Finished>>, String> {
+    async fn read(&self, ask: &Ask, keys: &[KeyText]) -> Result<Vec<FoundFinished>, String> {
         let answer = tokio::time::timeout(self.timeout, self.compute(ask, keys)).await;
-        answer.unwrap_or_else(|_| Err(format!("the query took longer than {:?}", self.timeout)))
+        let rows = answer.unwrap_or_else(|_| Err(format!("the query took longer than {:?}", self.timeout)))?;
+        Ok(rows.into_iter().map(Ok).collect())
     }
 }
 

@@ -9,7 +9,7 @@ use mongodb::bson::{Bson, Document, RawDocumentBuf, doc};
 use mongodb::error::ErrorKind;
 use serde_json::Value as Json;
 
-use super::{Profile, ProfileError, ProfileStore, document};
+use super::{FoundProfile, ProfileError, ProfileStore, document, readable};
 
 /// The server has stopped a query that took too long.
 const MAX_TIME_EXPIRED: i32 = 50;
@@ -67,7 +67,7 @@ pub enum Test {
 
 impl ProfileStore {
     /// The entities of a page, with the values of the wanted features, if any are.
-    pub async fn search(&self, search: &Search<'_>) -> Result<Vec<(String, Option<Profile>)>, ProfileError> {
+    pub async fn search(&self, search: &Search<'_>) -> Result<Vec<(String, FoundProfile)>, ProfileError> {
         let Search { view, features, budget, .. } = *search;
         let projection = if features.is_empty() {
             doc! { "_id": 1 }
@@ -85,8 +85,8 @@ impl ProfileStore {
             Ok(Ok(found)) => found,
         };
         let entity = |raw: &RawDocumentBuf| {
-            let profile = (!features.is_empty()).then(|| document::profile(view, features, raw)).transpose()?;
-            Ok((document::key(raw)?, profile))
+            let profile = (!features.is_empty()).then(|| readable(document::profile(view, features, raw)));
+            Ok((document::key(raw)?, profile.transpose()))
         };
         found.iter().map(entity).collect()
     }
