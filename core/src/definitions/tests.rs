@@ -153,6 +153,7 @@ fn what_belongs_to_the_other_kind_of_view_is_refused_with_its_line() {
         ("type: \"decimal(18,2)\", ", "", "line 14: `type` of `amount_7d` is missing"),
         ("name: amount_7d", "name: household_id", "line 14: feature `household_id` is called like a column"),
         ("    query: |", "    store: clickhouse\n    query: |", "a batch view is kept in redis or mongodb"),
+        ("GROUP BY household_id", "GROUP BY household_id)", "line 7: view `household_orders`: `query` closes"),
         ("Europe/Berlin", "Europe/Berli", "line 12: time zone `Europe/Berli` is not known"),
         ("0 0 * * *", "0 0 * *", "line 12: cron `0 0 * *` has not five fields"),
         ("0 0 * * *", "0 0 * * SUN", "line 7: ttl 25h ends before the next run may come, after 169h"),
