@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use clap::Parser;
-use millrace::commands::apply;
+use millrace::commands::{apply, migrate};
 use millrace_common::config::StoreConfig;
 use millrace_common::log::{Log, LogMeta, registry};
 use millrace_common::names::Names;
@@ -53,6 +53,40 @@ async fn a_check_says_what_apply_would_say() {
     let refused = apply::check(&stores, &none, false).await.unwrap_err().to_string();
     assert!(refused.contains("would end all 1 for good; say --remove-all-views"), "{refused}");
     assert_eq!(apply::check(&stores, &none, true).await.unwrap(), "may follow version 1");
+}
+
+#[tokio::test]
+async fn clickhouse_reads_the_queries_before_anything_is_applied() {
+    let stack = millrace_devstack::shared_for_tests(millrace_devstack::test_dir()).await.unwrap();
+    let url = std::env::var("REDIS_URL").unwrap_or_else(|_| stack.redis_url().to_owned());
+    let namespace = format!("test_queries_{}", millrace_common::clock::now_ms());
+    let mut stores = stores(&url, &namespace);
+    (stores.clickhouse_url, stores.mongodb_url) = (stack.clickhouse_url().to_owned(), stack.mongodb_url().to_owned());
+    let view = |query: &str| {
+        format!(
+            "{YAML}  - {{ name: rows, entity: user, query: \"{query}\", features: [{{ name: n, type: int64 }}] }}\n"
+        )
+    };
+    let good = view(
+        "SELECT user_id, count() AS n FROM no_table_yet WHERE t < {as_of:DateTime64(3, 'UTC')} GROUP BY user_id SETTINGS max_threads = 1",
+    );
+    let said = apply::check_queries(&stores, &compile(&good)).await.unwrap();
+    assert!(said.contains("queries of batch views were not looked at"), "there is no database yet: {said}");
+    migrate::run(migrate::MigrateArgs { partitions: 2, stores: stores.clone() }).await.unwrap();
+    assert_eq!(apply::check_queries(&stores, &compile(&good)).await.unwrap(), "");
+    for bad in ["SELECT user_id n FRO x y", "SELECT user_id, n FROM x WHERE", "SELECT user_id FROM x, INSERT INTO x"] {
+        let said = format!("{:#}", apply::check_queries(&stores, &compile(&view(bad))).await.unwrap_err());
+        assert!(said.starts_with("failed to read the query of view `rows@1`: ClickHouse refused"), "{said}");
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("definitions.yaml");
+        std::fs::write(&file, view(bad)).unwrap();
+        let args = apply::ApplyArgs { file, check: false, remove_all_views: false, stores: stores.clone() };
+        assert!(format!("{:#}", apply::run(args).await.unwrap_err()).starts_with("failed to read the query"));
+    }
+    let log = Log::open(&url, Names::new(&namespace)).await.unwrap();
+    assert_eq!(registry::latest(&log).await.unwrap(), 0);
+    stores.clickhouse_url = "http://127.0.0.1:1".into();
+    assert!(apply::check_queries(&stores, &compile(&good)).await.unwrap().contains("were not looked at"));
 }
 
 #[test]

@@ -132,6 +132,7 @@ mod tests {
     use crate::assemble::{Status, assemble};
     use crate::codec;
     use crate::definitions::DefinitionsSource;
+    use crate::sql::BatchColumn;
     use serde_json::json;
 
     const YAML: &str = r#"
@@ -214,11 +215,15 @@ views:
         assert_eq!(read(1, false, r#"["a,b","7",["x"]]"#).unwrap().0.as_str(), "a%2Cb,7");
     }
 
+    fn column(name: &str, kind: &str) -> BatchColumn {
+        BatchColumn { name: name.to_owned(), kind: kind.to_owned() }
+    }
+
     #[test]
     fn columns_are_compared_by_name() {
         let definitions = definitions();
         let check = |columns: &[&str]| {
-            let columns: Vec<String> = columns.iter().map(|name| (*name).to_owned()).collect();
+            let columns: Vec<_> = columns.iter().map(|name| column(name, "Int64")).collect();
             BatchColumns::check(&definitions, &definitions.views[0], &columns)
         };
         assert_eq!(check(&["orders", "household_id", "amount"]), Ok(BatchColumns { event_time: false }));
@@ -228,5 +233,25 @@ views:
             "the query of view `orders@1` does not return `orders`"
         );
         assert!(check(&["household_id", "amount", "orders", "x"]).unwrap_err().contains("returns `x`"));
+    }
+
+    #[test]
+    fn a_day_is_no_instant() {
+        let yaml = YAML.replace("orders, type: int64, default: 0", "orders, type: timestamp");
+        let definitions = Definitions::compile(DefinitionsSource { yaml, schemas: Default::default() }).unwrap();
+        let check = |orders: &str, event_time: &str| {
+            let kinds =
+                [("household_id", "Date"), ("amount", "String"), ("orders", orders), ("event_time", event_time)];
+            let columns = kinds.map(|(name, kind)| column(name, kind));
+            BatchColumns::check(&definitions, &definitions.views[0], &columns)
+        };
+        for instant in ["DateTime", "DateTime64(3, 'UTC')", "Nullable(DateTime)", "String", "Int64"] {
+            assert_eq!(check(instant, instant), Ok(BatchColumns { event_time: true }), "{instant}");
+        }
+        for day in ["Date", "Date32", "Nullable(Date)", "LowCardinality(Nullable(Date))"] {
+            let said = check(day, "DateTime").unwrap_err();
+            assert!(said.contains(&format!("returns `orders` as {day}, which is no instant")), "{said}");
+            assert!(check("DateTime", day).unwrap_err().contains("`event_time`"), "{day}");
+        }
     }
 }

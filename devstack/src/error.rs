@@ -1,6 +1,7 @@
 //! Why a store could not be fetched, started or stopped, and what to do about it.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// Anything that goes wrong with the stores.
@@ -30,13 +31,21 @@ pub enum DevstackError {
         /// The end of what it printed.
         output: String,
     },
+    /// A setting that is no address.
+    #[error("{variable} is `{text}`, which is no address; write for example 127.0.0.1:8080")]
+    Address {
+        /// Its name.
+        variable: &'static str,
+        /// What it says.
+        text: String,
+    },
     /// A service's port is not free.
-    #[error("{service} cannot listen on port {port}: {source}; stop what holds it")]
+    #[error("{service} cannot listen on {address}: {source}; stop what holds it")]
     Port {
         /// Which service.
         service: &'static str,
-        /// Its port.
-        port: u16,
+        /// Where.
+        address: SocketAddr,
         /// Why.
         source: io::Error,
     },

@@ -2,7 +2,7 @@
 //! start, kill and stop. Knows how they are started and asked, nothing of what they do.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -16,6 +16,8 @@ const READY: Duration = Duration::from_secs(30);
 /// How long a service may take to stop: its own grace period is 20 s.
 const STOP: Duration = Duration::from_secs(25);
 const PROBE: Duration = Duration::from_secs(1);
+/// The setting of the address of gRPC services.
+const GRPC_VARIABLE: &str = "MILLRACE_SERVE_GRPC_LISTEN";
 
 /// One of the services.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -71,13 +73,19 @@ impl ServiceKind {
         (self == Self::FeatureServer).then_some(50_051)
     }
 
-    /// The setting of its (HTTP) port.
+    /// The setting of its (HTTP) address.
     pub fn listen_variable(self) -> &'static str {
         match self {
             Self::Ingest => "MILLRACE_INGEST_LISTEN",
             Self::OnlineConsumer | Self::OfflineConsumer | Self::Jobs => "MILLRACE_ADMIN_LISTEN",
             Self::FeatureServer => "MILLRACE_SERVE_LISTEN",
         }
+    }
+
+    /// Whether its address may be told by its setting where all services are told the same: three share that of the
+    /// admin routes, and cannot share an address.
+    fn has_own_variable(self) -> bool {
+        matches!(self, Self::Ingest | Self::FeatureServer)
     }
 }
 
@@ -104,13 +112,13 @@ impl ServiceOptions {
     }
 }
 
-/// A running (or killed) service. Its ports stay the same over restarts.
+/// A running (or killed) service. Its addresses stay the same over restarts.
 #[derive(Debug)]
 pub struct Service {
     kind: ServiceKind,
     label: String,
-    port: u16,
-    grpc_port: Option<u16>,
+    address: SocketAddr,
+    grpc: Option<SocketAddr>,
     options: ServiceOptions,
     process: Option<Process>,
 }
@@ -118,44 +126,44 @@ pub struct Service {
 impl Service {
     /// Starts one on free ports. `label` names its log.
     pub fn start(kind: ServiceKind, label: &str, options: &ServiceOptions) -> Result<Self, DevstackError> {
-        let free = || {
-            ports::free().ok_or(DevstackError::Missing {
-                tool: "free port",
-                advice: "2000 ports on loopback are taken; stop what holds them".to_owned(),
-            })
-        };
-        Self::start_on(kind, label, options, free()?, kind.default_grpc_port().map(|_| free()).transpose()?)
+        let grpc = kind.default_grpc_port().map(|_| free()).transpose()?;
+        Self::start_on(kind, label, options, on_loopback(free()?), grpc.map(on_loopback))
     }
 
-    /// Starts one on the ports of CONTRACTS.
-    pub fn start_on_usual_ports(
+    /// Starts one where its settings say, which `setting` looks up; by default on the ports of CONTRACTS, on loopback.
+    pub fn start_where_told(
         kind: ServiceKind,
         label: &str,
         options: &ServiceOptions,
+        setting: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, DevstackError> {
-        Self::start_on(kind, label, options, kind.default_port(), kind.default_grpc_port())
+        let told = |variable| setting(variable).filter(|text| !text.is_empty()).map(|text| told(variable, text));
+        let own = if kind.has_own_variable() { told(kind.listen_variable()).transpose()? } else { None };
+        let address = own.unwrap_or(on_loopback(kind.default_port()));
+        let grpc = kind.default_grpc_port().map(|port| told(GRPC_VARIABLE).unwrap_or(Ok(on_loopback(port))));
+        Self::start_on(kind, label, options, address, grpc.transpose()?)
     }
 
     fn start_on(
         kind: ServiceKind,
         label: &str,
         options: &ServiceOptions,
-        port: u16,
-        grpc_port: Option<u16>,
+        address: SocketAddr,
+        grpc: Option<SocketAddr>,
     ) -> Result<Self, DevstackError> {
         // Readiness is asked of the port: another program's answer would pass for ours.
-        for port in [Some(port), grpc_port].into_iter().flatten() {
-            if let Err(source) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
-                return Err(DevstackError::Port { service: kind.name(), port, source });
+        for address in [Some(address), grpc].into_iter().flatten() {
+            if let Err(source) = TcpListener::bind(address) {
+                return Err(DevstackError::Port { service: kind.name(), address, source });
             }
         }
         let (label, options) = (label.to_owned(), options.clone());
-        let mut service = Self { kind, label, port, grpc_port, options, process: None };
+        let mut service = Self { kind, label, address, grpc, options, process: None };
         service.restart()?;
         Ok(service)
     }
 
-    /// Starts it again after `kill` or `stop`, on the same ports.
+    /// Starts it again after `kill` or `stop`, at the same addresses.
     pub fn restart(&mut self) -> Result<(), DevstackError> {
         let (binary, arguments) = self.kind.command();
         let binary = self.options.bin.join(binary);
@@ -166,9 +174,9 @@ impl Service {
         let mut command = Command::new(binary);
         command.args(arguments);
         command.envs(self.options.env.iter().map(|(name, value)| (name, value)));
-        command.env(self.kind.listen_variable(), format!("127.0.0.1:{}", self.port));
-        if let Some(port) = self.grpc_port {
-            command.env("MILLRACE_SERVE_GRPC_LISTEN", format!("127.0.0.1:{port}"));
+        command.env(self.kind.listen_variable(), self.address.to_string());
+        if let Some(address) = self.grpc {
+            command.env(GRPC_VARIABLE, address.to_string());
         }
         std::fs::create_dir_all(&self.options.logs).map_err(DevstackError::file(&self.options.logs))?;
         self.process = Some(Process::of_child(spawner::spawn(command, &self.log(), false)?));
@@ -177,11 +185,11 @@ impl Service {
 
     /// Waits until `/readyz` says yes, or the time is over.
     pub fn wait_ready(&mut self) -> Result<(), DevstackError> {
-        let port = self.port;
+        let address = reached_at(self.address);
         let mut ended = false;
         let ready = wait::until(READY, || {
             ended = !self.process.as_mut().is_some_and(Process::is_alive);
-            ended || get(port, "/readyz").is_some_and(|answer| answer.starts_with("HTTP/1.1 200"))
+            ended || get(address, "/readyz").is_some_and(|answer| answer.starts_with("HTTP/1.1 200"))
         });
         if ready && !ended {
             return Ok(());
@@ -225,14 +233,14 @@ impl Service {
         self.kind
     }
 
-    /// Where it listens: events, features, or the admin routes.
+    /// Where it is reached from here: events, features, or the admin routes.
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("http://{}", reached_at(self.address))
     }
 
-    /// Where its gRPC services listen, as `host:port`.
+    /// The same of its gRPC services, as `host:port`.
     pub fn grpc_address(&self) -> Option<String> {
-        self.grpc_port.map(|port| format!("127.0.0.1:{port}"))
+        self.grpc.map(|address| reached_at(address).to_string())
     }
 
     /// Its log.
@@ -247,12 +255,78 @@ impl Drop for Service {
     }
 }
 
+fn on_loopback(port: u16) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, port).into()
+}
+
+fn free() -> Result<u16, DevstackError> {
+    ports::free().ok_or(DevstackError::Missing {
+        tool: "free port",
+        advice: "2000 ports on loopback are taken; stop what holds them".to_owned(),
+    })
+}
+
+/// An address as a setting writes it. Port 0, which means a free one, must be one that we know.
+fn told(variable: &'static str, text: String) -> Result<SocketAddr, DevstackError> {
+    let address: SocketAddr = text.parse().map_err(|_| DevstackError::Address { variable, text })?;
+    Ok(SocketAddr::new(address.ip(), if address.port() == 0 { free()? } else { address.port() }))
+}
+
+/// Where a client on this machine finds what listens there: on all addresses means on loopback too.
+fn reached_at(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
 /// A GET without a client: enough for a probe.
-fn get(port: u16, path: &str) -> Option<String> {
-    let mut stream = TcpStream::connect_timeout(&(Ipv4Addr::LOCALHOST, port).into(), PROBE).ok()?;
+fn get(address: SocketAddr, path: &str) -> Option<String> {
+    let mut stream = TcpStream::connect_timeout(&address, PROBE).ok()?;
     stream.set_read_timeout(Some(PROBE)).ok()?;
     write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;
     Some(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    /// Writes down what it was told, and stays.
+    const TOLD: &str = "#!/bin/sh\nenv | grep LISTEN\nexec sleep 600\n";
+
+    #[test]
+    fn a_service_listens_where_its_own_setting_says() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = ServiceOptions { bin: folder.path().into(), env: Vec::new(), logs: folder.path().join("logs") };
+        let start = |kind: ServiceKind, settings: &[(&str, &str)]| {
+            let binary = folder.path().join(kind.command().0);
+            std::fs::write(&binary, TOLD).unwrap();
+            std::fs::set_permissions(&binary, std::fs::Permissions::from_mode(0o755)).unwrap();
+            let setting = |name: &str| settings.iter().find(|(known, _)| *known == name).map(|(_, v)| (*v).to_owned());
+            Service::start_where_told(kind, kind.name(), &options, setting)
+        };
+        let (http, grpc) = (free().unwrap(), "127.0.0.3:0");
+        let all = format!("0.0.0.0:{http}");
+        let settings = [("MILLRACE_SERVE_LISTEN", all.as_str()), (GRPC_VARIABLE, grpc)];
+        let server = start(ServiceKind::FeatureServer, &settings).unwrap();
+        assert_eq!(server.url(), format!("http://127.0.0.1:{http}"));
+        let grpc = server.grpc_address().unwrap();
+        assert!(grpc.starts_with("127.0.0.3:") && !grpc.ends_with(":0"), "{grpc}");
+        let lines = [format!("MILLRACE_SERVE_LISTEN={all}\n"), format!("{GRPC_VARIABLE}={grpc}\n")];
+        let log = || std::fs::read_to_string(server.log()).unwrap_or_default();
+        assert!(wait::until(READY, || lines.iter().all(|line| log().contains(line))), "{}", log());
+        let error = start(ServiceKind::Ingest, &[("MILLRACE_INGEST_LISTEN", "8081")]).unwrap_err().to_string();
+        assert_eq!(error, "MILLRACE_INGEST_LISTEN is `8081`, which is no address; write for example 127.0.0.1:8080");
+        let admin = [("MILLRACE_ADMIN_LISTEN", "127.0.0.4:1")];
+        match start(ServiceKind::OnlineConsumer, &admin) {
+            Ok(consumer) => assert_eq!(consumer.url(), "http://127.0.0.1:9101"),
+            Err(error) => assert!(error.to_string().contains("127.0.0.1:9101"), "{error}"),
+        }
+    }
 }

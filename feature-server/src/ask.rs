@@ -1,6 +1,7 @@
 //! Reads what requests say: entities, keys, lists of features, instants. Whatever is wrong is named precisely, with
 //! what would be right.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use axum::http::Uri;
@@ -14,6 +15,9 @@ use crate::state::{Serving, Shared};
 
 /// The longest text that a plan is kept under: a list of a thousand features.
 pub(crate) const LONGEST_KEPT: usize = 64 * 1024;
+
+/// The instants that RFC 3339 can say, epoch ms: those of years of four digits.
+const INSTANTS: RangeInclusive<i64> = -62_167_219_200_000..=253_402_300_799_999;
 
 /// Which features a request names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,12 +35,12 @@ pub(crate) enum Selection<'a> {
 impl<'a> Selection<'a> {
     /// At most one of the two.
     pub(crate) fn of(service: Option<&'a str>, features: Option<&'a str>) -> Result<Self, RequestError> {
-        match (service, features) {
-            (Some(_), Some(_)) => Err(RequestError::invalid("service", "name `service` or `features`, not both")),
-            (Some(service), None) => Ok(Self::Service(service)),
-            (None, Some(features)) => Ok(Self::Features(features)),
-            (None, None) => Ok(Self::Streamed),
-        }
+        not_both(service.is_some(), features.is_some())?;
+        Ok(match (service, features) {
+            (Some(service), _) => Self::Service(service),
+            (None, Some(features)) => Self::Features(features),
+            (None, None) => Self::Streamed,
+        })
     }
 
     /// What it says about an entity; the name of its plan.
@@ -48,6 +52,14 @@ impl<'a> Selection<'a> {
             Self::StreamedAnd(features) => format!("{entity} a {features}"),
         }
     }
+}
+
+/// Refuses a request that names its features twice, before what either says is looked at.
+pub(crate) fn not_both(service: bool, features: bool) -> Result<(), RequestError> {
+    if service && features {
+        return Err(RequestError::invalid("service", "name `service` or `features`, not both"));
+    }
+    Ok(())
 }
 
 /// The entity and the key at the end of a path. The key is taken undecoded: what its percent signs mean is its to say.
@@ -267,7 +279,7 @@ pub(crate) fn joined(names: &[String]) -> Result<String, RequestError> {
     }
 }
 
-/// An instant: RFC 3339 or epoch milliseconds.
+/// An instant: RFC 3339 or epoch milliseconds, of what RFC 3339 can say, so that the answer can say it too.
 pub(crate) fn instant(text: &str) -> Result<i64, RequestError> {
     // In a query string a `+` stands for a space.
     let text = text.replace(' ', "+");
@@ -275,7 +287,11 @@ pub(crate) fn instant(text: &str) -> Result<i64, RequestError> {
         .parse()
         .ok()
         .or_else(|| chrono::DateTime::parse_from_rfc3339(&text).ok().map(|instant| instant.timestamp_millis()));
-    ms.ok_or_else(|| RequestError::invalid("as_of", "expected RFC 3339 or epoch milliseconds"))
+    match ms {
+        Some(ms) if INSTANTS.contains(&ms) => Ok(ms),
+        Some(_) => Err(RequestError::invalid("as_of", "expected an instant of the years 0000 to 9999")),
+        None => Err(RequestError::invalid("as_of", "expected RFC 3339 or epoch milliseconds")),
+    }
 }
 
 /// The same in a body, where milliseconds are a number.
@@ -382,5 +398,12 @@ services:
         assert_eq!(instant("2023-11-14T22:13:20Z").unwrap(), 1_700_000_000_000);
         assert_eq!(instant("2023-11-14T23:13:20 01:00").unwrap(), 1_700_000_000_000);
         assert!(instant("yesterday").is_err());
+        for bound in [INSTANTS.start(), INSTANTS.end()] {
+            assert_eq!(instant(&bound.to_string()).unwrap(), *bound);
+            assert_eq!(instant(&crate::http::rfc3339(*bound)).unwrap(), *bound);
+        }
+        for beyond in ["253402300800000", "-62167219200001", "99999999999999999", "0000-01-01T00:00:00+23:59"] {
+            assert!(message(instant(beyond).unwrap_err()).contains("years 0000 to 9999"), "{beyond}");
+        }
     }
 }

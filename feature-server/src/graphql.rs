@@ -3,6 +3,7 @@
 
 mod batch;
 mod catalog;
+mod completion;
 mod error;
 mod limits;
 mod playground;
@@ -101,6 +102,11 @@ impl Door {
     async fn execute(&self, asked: Asked<Json>) -> Result<Answer, RequestError> {
         let shared = &self.shared;
         let _permit = shared.permits.try_acquire().map_err(|_| RequestError::Busy)?;
+        let variables = match asked.variables {
+            None | Some(Json::Null) => Variables::default(),
+            Some(variables @ Json::Object(_)) => Variables::from_json(variables),
+            Some(_) => return Err(RequestError::invalid("variables", "expected an object, or none")),
+        };
         let serving = shared.serving()?;
         if let Err(error) = limits::check_text(&asked.query) {
             return Ok(refusal(error));
@@ -115,12 +121,14 @@ impl Door {
         }
         let batch = Arc::new(Batch::new(shared.limits.clone()));
         let scope = Scope { shared: shared.clone(), serving, batch: batch.clone() };
+        let names = completion::root_names(&document, asked.operation_name.as_deref());
         let mut request = Request::new(asked.query).data(scope);
         request.operation_name = asked.operation_name;
-        request.variables = Variables::from_json(asked.variables.unwrap_or_default());
+        request.variables = variables;
         request.set_parsed_query(document);
         let deadline = shared.deadline();
-        Ok(with_codes(batch.run(shared, deadline, self.schema.execute(request)).await))
+        let answer = batch.run(shared, deadline, self.schema.execute(request)).await;
+        Ok(with_codes(completion::completed(answer, &names)))
     }
 }
 

@@ -165,6 +165,7 @@ async fn what_is_wrong_with_a_query_is_said_precisely() {
         (&household("keys: [1], features: [\"spend:x\"]"), "NOT_FOUND", "total_1h"),
         (&household("keys: [1], features: [\"spend:total_1h\"], service: \"basket\""), "INVALID_ARGUMENT", "not both"),
         (&household("keys: [1], asOf: \"yesterday\""), "INVALID_ARGUMENT", "RFC 3339"),
+        (&household("keys: [1], asOf: 99999999999999999"), "INVALID_ARGUMENT", "years 0000 to 9999"),
         (&names(r#""spend:total_1h", "popularity:lines""#), "INVALID_ARGUMENT", "describes product"),
         (&names(r#""nothing""#), "NOT_FOUND", "nothing"),
         (&names(""), "INVALID_ARGUMENT", "at least one"),
@@ -176,7 +177,13 @@ async fn what_is_wrong_with_a_query_is_said_precisely() {
         assert_eq!(error["extensions"]["code"], code, "{query}: {body}");
         assert!(error["message"].as_str().unwrap().contains(part), "{query}: {body}");
         assert_eq!(body["data"], Json::Null, "{query}");
+        assert_eq!(body["errors"].as_array().unwrap().len(), 1, "{query}: {body}");
+        assert!(!body.to_string().contains("\"line\":0"), "{body}");
     }
+    let body = server.query(&"{a".repeat(100), Json::Null).await;
+    assert!(body["errors"][0].get("locations").is_none(), "it stands nowhere: {body}");
+    let (status, answer) = server.post("/graphql", &json!({ "query": "{ __typename }", "variables": [1] })).await;
+    assert_eq!((status, &answer["field"]), (400, &json!("variables")), "{answer}");
     // What is no request of GraphQL is answered as everywhere.
     for (body, part) in
         [(json!([{ "query": "{ views { name } }" }]), "one request"), (json!({ "query": 1 }), "a string")]
@@ -187,6 +194,47 @@ async fn what_is_wrong_with_a_query_is_said_precisely() {
     }
     assert_eq!(server.post("/graphql", &json!({ "query": "x".repeat(2 << 20) })).await.0, 413);
     assert_eq!(server.get("/graphql").await.0, 400);
+}
+
+#[tokio::test]
+async fn a_field_that_fails_leaves_null_where_the_schema_allows_it() {
+    let world = World::new("ql_failed_field").await;
+    world.purchases("1", &[100]).await;
+    world.ready_server().await;
+    let server = world.serve(&["--max-values", "2"]).await;
+    server.until_ready().await;
+    let sets = |name: &str, feature: &str| {
+        format!("{name}: getFeatures(entityIds: [1], featureNames: [\"{feature}\"]) {{ features }}")
+    };
+    let (good, bad) = (sets("a", "spend:total_1h"), sets("b", "nothing"));
+    for query in [format!("{{ {good} {bad} }}"), format!("{{ {bad} ...f }} fragment f on Query {{ {good} }}")] {
+        let body = server.query(&query, Json::Null).await;
+        assert_eq!((&body["data"], body["errors"].as_array().unwrap().len()), (&Json::Null, 1), "{body}");
+        let at = query.find("b:").unwrap() + 1;
+        let error = &body["errors"][0];
+        assert_eq!((&error["path"], &error["locations"]), (&json!(["b"]), &json!([{ "line": 1, "column": at }])));
+    }
+    let body = server.query(&format!("{{ {good} v: view(name: \"spend\") {{ name }} }}"), Json::Null).await;
+    let sets = json!([{ "features": { "spend:total_1h": "1.00" } }]);
+    assert_eq!(body["data"], json!({ "a": sets, "v": null }), "a view may be null: {body}");
+    assert_eq!((&body["errors"][0]["path"], body["errors"].as_array().unwrap().len()), (&json!(["v"]), 1), "{body}");
+}
+
+#[tokio::test]
+async fn fields_are_answered_in_the_order_of_the_query() {
+    let world = World::new("ql_order").await;
+    let server = world.ready_server().await;
+    let sets = |name: &str, feature: &str| {
+        format!("{name}: getFeatures(entityIds: [1], featureNames: [\"{feature}\"]) {{ features entityId }}")
+    };
+    let (z, b) = (sets("z", "income"), sets("b", "spend:total_1h"));
+    let rest = format!("fragment f on Query {{ {b} y: views {{ version name }} c: __typename }}");
+    let query = format!("query Q {{ {z} a: __typename ...f }} {rest}");
+    let asked = [("query", query.as_str()), ("operationName", "Q")];
+    let response = server.http.get(format!("{}/graphql", server.base)).query(&asked).send().await.unwrap();
+    let text = response.text().await.unwrap();
+    let places: Vec<_> = ["z", "a", "b", "y", "c"].map(|name| text.find(&format!("\"{name}\":"))).into();
+    assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{text}");
 }
 
 #[tokio::test]

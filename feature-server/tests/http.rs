@@ -207,6 +207,10 @@ async fn vectors_have_null_for_what_nothing_knows() {
         let (status, body) = server.post("/v1/vectors/household", &bad).await;
         assert_eq!((status, body), (400, json!({ "error": "'entity_ids' must be a non-empty list." })));
     }
+    let body = json!({ "entity_ids": ["7"], "feature_version": "basket@2", "meta": true });
+    let (status, body) = server.post("/v1/vectors/household", &body).await;
+    assert_eq!(status, 400, "{body}");
+    assert!(body["error"].as_str().unwrap().contains("unknown field `meta`"), "{body}");
 }
 
 #[tokio::test]
@@ -263,6 +267,7 @@ async fn what_is_wrong_with_a_request_is_said_precisely() {
         ("/v1/features/household/7?features=popularity:lines", 400, "features", "describes product, not household"),
         ("/v1/features/household/7?service=basket&features=spend:total_1h", 400, "service", "not both"),
         ("/v1/features/household/7?as_of=yesterday", 400, "as_of", "RFC 3339"),
+        ("/v1/features/household/7?as_of=99999999999999999", 400, "as_of", "years 0000 to 9999"),
         ("/v1/features/household/7?asof=1", 400, "query", "asof"),
     ] {
         let (got, body) = server.get(path).await;

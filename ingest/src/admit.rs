@@ -68,8 +68,14 @@ pub fn text(body: &[u8], lines: bool) -> Result<Cow<'_, str>, RequestError> {
 /// Finds the events in a body, without looking into them. `told` is its form where the request says it.
 pub fn split(body: &str, told: Option<Form>) -> Result<(Form, Vec<&str>), RequestError> {
     let form = match (body.trim_start().as_bytes().first(), told) {
-        (None, _) => {
-            return Err(RequestError::Unparsable("the body is empty; expected an event or an array of events".into()));
+        (None, told) => {
+            let expected = match told {
+                None => "an event or an array of events",
+                Some(Form::One) => "a JSON object: the event, or its data where headers hold the rest of it",
+                Some(Form::Array) => "an array of events",
+                Some(Form::Lines) => "an event a line",
+            };
+            return Err(RequestError::Unparsable(format!("the body is empty; expected {expected}")));
         }
         (_, Some(form)) => form,
         (Some(b'['), None) => Form::Array,
@@ -84,6 +90,9 @@ pub fn split(body: &str, told: Option<Form>) -> Result<(Form, Vec<&str>), Reques
             items.into_iter().map(RawValue::get).collect()
         }
     };
+    if form == Form::One && body.len() > MAX_EVENT_BYTES {
+        return Err(RequestError::TooLarge(too_large()));
+    }
     if events.len() > MAX_EVENTS {
         return Err(RequestError::TooLarge(format!("more than {MAX_EVENTS} events in one request")));
     }
@@ -94,6 +103,10 @@ pub fn split(body: &str, told: Option<Form>) -> Result<(Form, Vec<&str>), Reques
     Ok((form, events))
 }
 
+fn too_large() -> String {
+    format!("an event must not be larger than {MAX_EVENT_BYTES} bytes")
+}
+
 /// Validates one event of a request.
 pub fn validate<'b>(
     reader: &mut EventReader<'_, 'b>,
@@ -102,8 +115,7 @@ pub fn validate<'b>(
     text: &'b str,
 ) -> Result<Event, Rejected> {
     if text.len() > MAX_EVENT_BYTES {
-        let reason = format!("an event must not be larger than {MAX_EVENT_BYTES} bytes");
-        return Err(Rejected { field: String::new(), reason });
+        return Err(Rejected { field: String::new(), reason: too_large() });
     }
     if text == NOT_UTF8 {
         return Err(Rejected { field: String::new(), reason: "the line is not UTF-8".to_owned() });
@@ -150,5 +162,28 @@ mod tests {
         for bad in ["", "  ", "{", "[{}", "{} {}"] {
             assert!(matches!(split(bad, None), Err(RequestError::Unparsable(_))), "{bad}");
         }
+    }
+
+    #[test]
+    fn an_empty_body_is_told_what_its_form_expects() {
+        for (told, part) in [
+            (None, "an event or an array of events"),
+            (Some(Form::One), "a JSON object: the event, or its data"),
+            (Some(Form::Array), "expected an array of events"),
+            (Some(Form::Lines), "an event a line"),
+        ] {
+            let error = split(" \n", told).unwrap_err().to_string();
+            assert!(error.contains(part), "{error}");
+        }
+    }
+
+    #[test]
+    fn one_event_that_is_too_large_is_a_request_that_is() {
+        let event = |bytes: usize| format!(r#"{{"type":"{}"}}"#, "x".repeat(bytes - r#"{"type":""}"#.len()));
+        assert!(split(&event(MAX_EVENT_BYTES), None).is_ok());
+        for told in [None, Some(Form::One)] {
+            assert!(matches!(split(&event(MAX_EVENT_BYTES + 1), told), Err(RequestError::TooLarge(_))));
+        }
+        assert!(split(&format!("[{}]", event(MAX_EVENT_BYTES + 1)), None).is_ok(), "its neighbours are taken");
     }
 }

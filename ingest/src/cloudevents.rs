@@ -120,6 +120,10 @@ impl Attributes {
             Some(text) => Ok(Some(Value::String(text))),
             None => Err(rejected(name, REQUIRED)),
         };
+        // Events of ours may also come with epoch milliseconds.
+        if self.time.as_ref().is_some_and(|time| chrono::DateTime::parse_from_rfc3339(time).is_err()) {
+            return Err(rejected("time", "expected RFC 3339, such as 2026-11-21T12:00:00Z"));
+        }
         let mut fields = members(field, data)?;
         let at = fields.iter().position(|(name, _)| name == "properties");
         let properties = at.map(|at| fields.remove(at).1);

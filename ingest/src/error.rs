@@ -70,6 +70,10 @@ impl IntoResponse for RequestError {
             Self::Encoded(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, json!({ "error": error })),
             Self::Route(status, _) => (status, json!({ "error": error })),
             Self::Slow => (StatusCode::REQUEST_TIMEOUT, json!({ "error": error })),
+            // What is wrong with the event as a whole has no field.
+            Self::Rejected(Rejected { field, .. }) if field.is_empty() => {
+                (StatusCode::UNPROCESSABLE_ENTITY, json!({ "error": error }))
+            }
             Self::Rejected(rejected) => {
                 (StatusCode::UNPROCESSABLE_ENTITY, json!({ "error": error, "field": rejected.field }))
             }

@@ -133,11 +133,7 @@ fn answer(form: Form, admitted: Admitted, cloudevents: Option<Mode>) -> Result<R
     let Admitted { mut accepted, mut rejected } = admitted;
     if form == Form::One {
         if let Some((_, rejected)) = rejected.pop() {
-            return Err(if rejected.field.is_empty() && rejected.reason.contains("larger") {
-                RequestError::TooLarge(rejected.reason)
-            } else {
-                RequestError::Rejected(rejected)
-            });
+            return Err(RequestError::Rejected(rejected));
         }
         if let Some((_, entry)) = accepted.pop() {
             let id = entry.position.to_string();

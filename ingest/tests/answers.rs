@@ -120,6 +120,19 @@ async fn a_line_that_is_no_text_is_rejected_alone() {
 }
 
 #[tokio::test]
+async fn what_is_wrong_with_an_event_as_a_whole_names_no_field() {
+    let ingest = Ingest::start("whole").await;
+    for (content_type, body) in [("application/json", "1"), ("application/cloudevents+json", "[]")] {
+        let (status, body) = answer(ingest.post(body).header("content-type", content_type)).await;
+        assert_eq!((status, body.get("field")), (422, None), "{body}");
+        assert!(body["error"].as_str().unwrap().contains("JSON object"), "{body}");
+    }
+    let large = json!({ "type": "click", "user_id": 1, "properties": { "x": "x".repeat(1 << 20) } });
+    let (status, body) = answer(ingest.post(large.to_string())).await;
+    assert_eq!((status, body), (413, json!({ "error": "an event must not be larger than 1048576 bytes" })));
+}
+
+#[tokio::test]
 async fn a_text_that_no_view_could_keep_is_refused_by_its_property() {
     let ingest = Ingest::start("long").await;
     let event = |bytes: usize| json!({ "type": "click", "user_id": 1, "properties": { "x": "x".repeat(bytes) } });

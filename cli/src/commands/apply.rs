@@ -8,10 +8,11 @@ use clap::Args;
 use millrace_common::config::StoreConfig;
 use millrace_common::log::{Log, LogError, registry};
 use millrace_common::names::Names;
-use millrace_common::stores::clickhouse::ClickHouse;
+use millrace_common::stores::clickhouse::{ClickHouse, ClickHouseError};
 use millrace_common::worker::DefinitionsCache;
 use millrace_core::codec::ENGINE;
 use millrace_core::definitions::{Definitions, DefinitionsSource, SchemaFile};
+use millrace_core::sql::batch_parse;
 
 /// Puts definitions in force: stored beside the log under the next number, and from one entry on in each partition.
 /// Applying the same again changes nothing.
@@ -20,7 +21,8 @@ pub struct ApplyArgs {
     /// The definitions (YAML). Schemas are read from paths relative to it.
     pub file: PathBuf,
 
-    /// Only check: the files, and whether they may follow the versions that were applied before, if Redis answers.
+    /// Only check: the files, whether they may follow the versions that were applied before, if Redis answers, and the
+    /// queries of batch views, if ClickHouse does.
     #[arg(long)]
     pub check: bool,
 
@@ -45,7 +47,8 @@ pub async fn run(args: ApplyArgs) -> anyhow::Result<()> {
     if args.check {
         let follows = check(&args.stores, &definitions, args.remove_all_views).await?;
         let (views, services) = (definitions.views.len(), definitions.services.len());
-        println!("{}: {views} views, {services} services; {follows}", args.file.display());
+        let unread = check_queries(&args.stores, &definitions).await?;
+        println!("{}: {views} views, {services} services; {follows}{unread}", args.file.display());
         return Ok(());
     }
     let version = apply(&args.stores, source, &definitions, args.remove_all_views).await?;
@@ -68,6 +71,31 @@ pub async fn check(stores: &StoreConfig, definitions: &Definitions, remove_all_v
     })
 }
 
+/// Has ClickHouse read the queries of batch views, if it can be asked; why it could not, in words.
+pub async fn check_queries(stores: &StoreConfig, definitions: &Definitions) -> anyhow::Result<String> {
+    let clickhouse = ClickHouse::connect(&stores.clickhouse_url, &stores.namespace)?;
+    match read_queries(&clickhouse, definitions).await {
+        Ok(()) => Ok(String::new()),
+        Err((view, error)) if error.is_syntax() => Err(no_sql(&view, error)),
+        Err((_, error)) => Ok(format!("; queries of batch views were not looked at: {error}")),
+    }
+}
+
+/// The first view with a query that ClickHouse does not take, and why. Tables that are not there yet are no reason.
+async fn read_queries(clickhouse: &ClickHouse, definitions: &Definitions) -> Result<(), (String, ClickHouseError)> {
+    for view in &definitions.views {
+        if let Some(batch) = &view.batch {
+            let parsed = clickhouse.batch_parse(&batch_parse(&batch.query)).await;
+            parsed.map_err(|error| (view.id(), error))?;
+        }
+    }
+    Ok(())
+}
+
+fn no_sql(view: &str, error: ClickHouseError) -> anyhow::Error {
+    anyhow::Error::new(error).context(format!("failed to read the query of view `{view}`"))
+}
+
 async fn apply(
     stores: &StoreConfig,
     source: DefinitionsSource,
@@ -78,6 +106,7 @@ async fn apply(
     may_follow(&log, definitions, remove_all_views).await?;
     // The warehouse first: no event of a new type may arrive before its columns are there.
     let clickhouse = ClickHouse::connect(&stores.clickhouse_url, &stores.namespace)?;
+    read_queries(&clickhouse, definitions).await.map_err(|(view, error)| no_sql(&view, error))?;
     clickhouse.apply_definitions(definitions).await?;
     let version = registry::apply(&log, &source, ENGINE).await?;
     clickhouse.record_definitions(definitions, version).await?;

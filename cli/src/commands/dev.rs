@@ -15,7 +15,8 @@ use super::{apply, migrate};
 const INTERRUPTED: i32 = 130;
 
 /// Runs everything on this machine, on loopback: what is missing of Redis, MongoDB and ClickHouse is fetched and
-/// started (a URL in the environment replaces any of them), then the four services and `run-jobs` on their usual ports.
+/// started (a URL in the environment replaces any of them), then the four services and `run-jobs`, each on its usual
+/// port unless its `MILLRACE_*_LISTEN` says otherwise (`MILLRACE_ADMIN_LISTEN`, which three of them share, does not count).
 #[derive(Clone, Debug, Args)]
 pub struct DevArgs {
     /// Definitions to apply.
@@ -78,7 +79,8 @@ async fn serve(args: &DevArgs, stores: StoreConfig, stack: &Stack, shutdown: &Ca
 
 /// Starts all, and waits until they are ready or it is time to stop.
 fn start(options: &ServiceOptions, shutdown: &CancellationToken) -> anyhow::Result<Vec<Service>> {
-    let start = |kind: ServiceKind| Service::start_on_usual_ports(kind, kind.name(), options);
+    let setting = |name: &str| std::env::var(name).ok();
+    let start = |kind: ServiceKind| Service::start_where_told(kind, kind.name(), options, setting);
     let kinds = ServiceKind::ALL.into_iter().chain([ServiceKind::Jobs]);
     let mut services = kinds.map(start).collect::<Result<Vec<_>, _>>()?;
     for service in services.iter_mut().take_while(|_| !shutdown.is_cancelled()) {

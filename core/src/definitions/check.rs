@@ -1,6 +1,7 @@
 //! From the YAML as written to the compiled model. Every mistake is collected, with the line where it stands.
 
 mod batch;
+mod query;
 mod service;
 mod view;
 mod window;

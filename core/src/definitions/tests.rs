@@ -64,6 +64,22 @@ fn every_mistake_is_told_with_its_line() {
 }
 
 #[test]
+fn a_summed_decimal_leaves_room_for_its_sum() {
+    let view = |agg: &str, precision: u8| {
+        compile(&format!(
+            "entities: {{ user: {{ key: user_id, type: int64 }} }}\nevents: {{ click: {{ partition_by: user }} }}\nviews:\n  \
+             - {{ name: v, entity: user, from: [click], features: [{{ name: n, agg: {agg}, value: properties.x, type: \"decimal({precision},2)\" }}] }}"
+        ))
+        .map(|_| ())
+    };
+    assert_eq!((view("sum", 28), view("max", 38)), (Ok(()), Ok(())));
+    for agg in ["sum", "mean"] {
+        let said = view(agg, 29).unwrap_err();
+        assert!(said.contains("line 4: `v:n`: a summed decimal has at most 28 digits"), "{said}");
+    }
+}
+
+#[test]
 fn an_unknown_field_is_refused_with_its_line() {
     let message = compile(&GOOD.replace("from: [purchase]", "form: [purchase]")).unwrap_err();
     assert!(message.contains("line") && message.contains("form"), "{message}");
@@ -153,6 +169,7 @@ fn what_belongs_to_the_other_kind_of_view_is_refused_with_its_line() {
         ("type: \"decimal(18,2)\", ", "", "line 14: `type` of `amount_7d` is missing"),
         ("name: amount_7d", "name: household_id", "line 14: feature `household_id` is called like a column"),
         ("    query: |", "    store: clickhouse\n    query: |", "a batch view is kept in redis or mongodb"),
+        ("GROUP BY household_id", "GROUP BY household_id)", "line 7: view `household_orders`: `query` closes"),
         ("Europe/Berlin", "Europe/Berli", "line 12: time zone `Europe/Berli` is not known"),
         ("0 0 * * *", "0 0 * *", "line 12: cron `0 0 * *` has not five fields"),
         ("0 0 * * *", "0 0 * * SUN", "line 7: ttl 25h ends before the next run may come, after 169h"),

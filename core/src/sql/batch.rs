@@ -4,7 +4,7 @@
 use chrono::{DateTime, Utc};
 
 use super::{Param, SqlQuery, quote_name};
-use crate::definitions::{Definitions, EVENT_TIME, View};
+use crate::definitions::{Definitions, EVENT_TIME, ValueType, View};
 
 /// One JSON array per row and line.
 pub const BATCH_FORMAT: &str = "JSONCompactEachRow";
@@ -26,7 +26,12 @@ pub struct BatchColumns {
     pub event_time: bool,
 }
 
-/// Asks for the names of the query's columns.
+/// Has the query parsed and no more: tables that it reads need not be there yet.
+pub fn batch_parse(query: &str) -> SqlQuery {
+    SqlQuery { text: format!("EXPLAIN AST SELECT * FROM (\n{query}\n)"), params: vec![as_of_param(0)] }
+}
+
+/// Asks for the names and types of the query's columns.
 pub fn batch_columns(query: &str, as_of: i64) -> SqlQuery {
     // The line break ends a comment at the end of the query.
     SqlQuery { text: format!("DESCRIBE TABLE (\n{query}\n)"), params: vec![as_of_param(as_of)] }
@@ -45,16 +50,32 @@ pub fn batch_rows(definitions: &Definitions, view: &View, query: &str, columns: 
     SqlQuery { text, params: vec![as_of_param(as_of)] }
 }
 
+/// A column that a query returns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BatchColumn {
+    /// Its name.
+    pub name: String,
+    /// Its type, as ClickHouse writes it.
+    pub kind: String,
+}
+
 impl BatchColumns {
     /// Compares what the query returns with what the view declares; every difference is in the error.
-    pub fn check(definitions: &Definitions, view: &View, found: &[String]) -> Result<Self, String> {
-        let has = |name: &str| found.iter().any(|column| column == name);
+    pub fn check(definitions: &Definitions, view: &View, found: &[BatchColumn]) -> Result<Self, String> {
+        let has = |name: &str| found.iter().any(|column| column.name == name);
         let missing: Vec<&str> = Self::wanted(definitions, view).filter(|name| !has(name)).collect();
         let known = |name: &str| name == EVENT_TIME || Self::wanted(definitions, view).any(|wanted| wanted == name);
-        let unknown: Vec<&str> = found.iter().map(String::as_str).filter(|name| !known(name)).collect();
+        let names = found.iter().map(|column| column.name.as_str());
+        let unknown: Vec<&str> = names.filter(|name| !known(name)).collect();
         let list = |names: &[&str]| names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
         match (missing.is_empty(), unknown.is_empty()) {
-            (true, true) => Ok(Self { event_time: has(EVENT_TIME) }),
+            (true, true) => match found.iter().find(|column| column.is_date() && is_instant(view, &column.name)) {
+                Some(BatchColumn { name, kind }) => Err(format!(
+                    "the query of view `{}` returns `{name}` as {kind}, which is no instant; write toDateTime(…, 'UTC')",
+                    view.id()
+                )),
+                None => Ok(Self { event_time: has(EVENT_TIME) }),
+            },
             (true, false) => Err(format!(
                 "the query of view `{}` returns {}, which are no features of it; declare or leave them out",
                 view.id(),
@@ -74,6 +95,20 @@ impl BatchColumns {
         let key = definitions.entities[view.entity].key.iter().map(|(field, _)| field.as_str());
         key.chain(view.features.iter().map(|feature| feature.name.as_str()))
     }
+}
+
+impl BatchColumn {
+    /// A day, which in JSON is no timestamp that could be read.
+    fn is_date(&self) -> bool {
+        let inner = self.kind.trim_start_matches("LowCardinality(").trim_start_matches("Nullable(");
+        matches!(inner.trim_end_matches(')'), "Date" | "Date32")
+    }
+}
+
+/// Whether a column is read as an instant.
+fn is_instant(view: &View, column: &str) -> bool {
+    column == EVENT_TIME
+        || view.feature(column).is_some_and(|feature| view.features[feature].value_type == ValueType::Timestamp)
 }
 
 /// `{as_of:DateTime64(3, 'UTC')}` for queries that read up to an instant.

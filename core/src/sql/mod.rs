@@ -11,7 +11,9 @@ mod events;
 mod features;
 mod inputs;
 
-pub use batch::{BATCH_FORMAT, BATCH_SETTINGS, BatchColumns, batch_columns, batch_count, batch_rows};
+pub use batch::{
+    BATCH_FORMAT, BATCH_SETTINGS, BatchColumn, BatchColumns, batch_columns, batch_count, batch_parse, batch_rows,
+};
 pub use decode::{FeatureRow, decode, decode_key};
 pub use events::{COLUMNS, KeyColumn, TABLES, apply, key_columns};
 pub use features::{Known, Scope, features};

@@ -29,13 +29,17 @@ pub fn refused(error: RequestError) -> Error {
     })
 }
 
-/// The same before any resolver ran.
+/// The same before any resolver ran: it stands nowhere in the query.
 pub fn refusal(error: RequestError) -> Response {
-    Response::from_errors(vec![refused(error).into_server_error(Default::default())])
+    let Error { message, extensions, .. } = refused(error);
+    let mut error = ServerError::new(message, None);
+    error.extensions = extensions;
+    Response::from_errors(vec![error])
 }
 
-/// Gives the library's own errors, those of parsing and validation, a code too.
+/// Gives the library's own errors, those of parsing and validation, a code too. What it finds twice is told once.
 pub fn with_codes(mut response: Response) -> Response {
+    response.errors.dedup();
     for error in &mut response.errors {
         let known = |error: &ServerError| error.extensions.as_ref().is_some_and(|known| known.get("code").is_some());
         if !known(error) {

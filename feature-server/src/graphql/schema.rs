@@ -35,7 +35,8 @@ pub struct Scope {
     pub batch: Arc<Batch>,
 }
 
-/// Everything that can be asked.
+/// Everything that can be asked. A field that may be null answers `Option<Result<_>>`, so that what goes wrong with it
+/// leaves null at its place; an error of any other leaves no data at all.
 pub struct Query;
 
 /// Everything that can be asked.
@@ -82,9 +83,12 @@ impl Query {
     }
 
     /// The one of that name.
-    async fn entity(&self, context: &Context<'_>, name: String) -> Result<Option<Entity>> {
-        let definitions = &context.data::<Scope>()?.serving.definitions;
-        Ok(definitions.entity(&name).map(|(index, _)| Entity::new(definitions, index)))
+    async fn entity(&self, context: &Context<'_>, name: String) -> Option<Result<Entity>> {
+        let found = |scope: &Scope| {
+            let definitions = &scope.serving.definitions;
+            Ok(definitions.entity(&name).map(|(index, _)| Entity::new(definitions, index)))
+        };
+        context.data::<Scope>().and_then(found).transpose()
     }
 
     /// Feature views, in declared order; all, or those of an entity or a store.
@@ -106,12 +110,14 @@ impl Query {
         context: &Context<'_>,
         name: String,
         #[graphql(default = 1)] version: u32,
-    ) -> Result<Option<View>> {
-        let scope = context.data::<Scope>()?;
-        let definitions = &scope.serving.definitions;
-        let Some((_, view)) = definitions.view(&name, Some(version)) else { return Ok(None) };
-        scope.batch.admit(0, view.features.len()).map_err(refused)?;
-        Ok(Some(View::new(definitions, view)))
+    ) -> Option<Result<View>> {
+        let found = |scope: &Scope| {
+            let definitions = &scope.serving.definitions;
+            let Some((_, view)) = definitions.view(&name, Some(version)) else { return Ok(None) };
+            scope.batch.admit(0, view.features.len()).map_err(refused)?;
+            Ok(Some(View::new(definitions, view)))
+        };
+        context.data::<Scope>().and_then(found).transpose()
     }
 
     /// Named lists of features that models read; all, or the one of that name.
@@ -131,13 +137,15 @@ impl Query {
         context: &Context<'_>,
         name: String,
         #[graphql(default = 1)] version: u32,
-    ) -> Result<Option<ServiceVersion>> {
-        let scope = context.data::<Scope>()?;
-        let definitions = &scope.serving.definitions;
-        let found = definitions.services.iter().find(|service| service.name == name);
-        let found = found.and_then(|service| ServiceVersion::new(definitions, service, version));
-        scope.batch.admit(0, found.as_ref().map_or(0, ServiceVersion::len)).map_err(refused)?;
-        Ok(found)
+    ) -> Option<Result<ServiceVersion>> {
+        let found = |scope: &Scope| {
+            let definitions = &scope.serving.definitions;
+            let found = definitions.services.iter().find(|service| service.name == name);
+            let found = found.and_then(|service| ServiceVersion::new(definitions, service, version));
+            scope.batch.admit(0, found.as_ref().map_or(0, ServiceVersion::len)).map_err(refused)?;
+            Ok(found)
+        };
+        context.data::<Scope>().and_then(found).transpose()
     }
 }
 
@@ -157,6 +165,7 @@ impl Scope {
         features: Option<Vec<String>>,
     ) -> Result<Arc<Plan>, RequestError> {
         let (index, _) = ask::entity(&self.serving.definitions, entity)?;
+        ask::not_both(service.is_some(), features.is_some())?;
         let features = features.map(|features| ask::joined(&features)).transpose()?;
         let selection = Selection::of(service, features.as_deref())?;
         ask::plan(&self.shared, &self.serving, index, selection)

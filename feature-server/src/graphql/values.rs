@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use async_graphql::{Context, ContextBase, Enum, ErrorExtensionValues, ID, Json, Name, Object, ServerError, Value};
+use async_graphql::{Context, Enum, ErrorExtensionValues, ID, Json, Name, Object, ServerError, Value};
 use millrace_core::assemble;
 
 use super::error::{UNAVAILABLE, VALUE_ERROR};
@@ -194,8 +194,8 @@ pub fn report(context: &Context<'_>, plan: &Plan, answer: &Answer) {
     }
 }
 
-fn add<T>(context: &ContextBase<'_, T>, message: String, extensions: ErrorExtensionValues) {
-    let mut error = context.set_error_path(ServerError::new(message, None));
+fn add(context: &Context<'_>, message: String, extensions: ErrorExtensionValues) {
+    let mut error = context.set_error_path(ServerError::new(message, Some(context.item.pos)));
     error.extensions = Some(extensions);
     context.add_error(error);
 }

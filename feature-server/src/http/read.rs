@@ -76,6 +76,7 @@ async fn read_many(shared: &Shared, body: Body) -> Result<Response, RequestError
         return Err(RequestError::invalid("keys", "expected a list of at least one key"));
     }
     let keys = ask::json_keys(shared, entity, "keys", &body.keys)?;
+    ask::not_both(body.service.is_some(), body.features.is_some())?;
     let features = body.features.map(|features| ask::joined(&features)).transpose()?;
     let selection = Selection::of(body.service.as_deref(), features.as_deref())?;
     let as_of = body.as_of.as_ref().map(ask::json_instant).transpose()?;

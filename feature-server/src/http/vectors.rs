@@ -20,6 +20,7 @@ use crate::repository::{Answer, EntityRow, Plan, Request};
 use crate::state::Shared;
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct VectorsBody {
     #[serde(default)]
     entity_ids: Json,

@@ -147,6 +147,14 @@ fn what_is_wrong_with_an_envelope_is_named() {
 }
 
 #[test]
+fn a_time_is_rfc_3339_alone() {
+    for time in ["1700000000000", "yesterday", ""] {
+        let error = read(Mode::Structured, &with("time", json!(time))).unwrap_err();
+        assert_eq!(error.to_string(), "time: expected RFC 3339, such as 2026-11-21T12:00:00Z", "{time}");
+    }
+}
+
+#[test]
 fn base64_holds_json_in_utf8() {
     let mut event = envelope();
     event["data"] = Value::Null;

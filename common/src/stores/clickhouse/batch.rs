@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use ::clickhouse::query::BytesCursor;
 use bytes::{Bytes, BytesMut};
-use millrace_core::sql::{BATCH_FORMAT, BATCH_SETTINGS, SqlQuery};
+use millrace_core::sql::{BATCH_FORMAT, BATCH_SETTINGS, BatchColumn, SqlQuery};
+use serde_json::Value;
 
 use super::{ClickHouse, ClickHouseError, TIMEOUT, within};
 
@@ -22,14 +23,23 @@ pub struct BatchRows {
 }
 
 impl ClickHouse {
-    /// The names of the columns that a query returns.
-    pub async fn batch_columns(&self, query: &SqlQuery) -> Result<Vec<String>, ClickHouseError> {
+    /// Has a query parsed.
+    pub async fn batch_parse(&self, query: &SqlQuery) -> Result<(), ClickHouseError> {
+        within(TIMEOUT, self.batch(query).execute()).await
+    }
+
+    /// The columns that a query returns.
+    pub async fn batch_columns(&self, query: &SqlQuery) -> Result<Vec<BatchColumn>, ClickHouseError> {
         let mut cursor = self.batch(query).fetch_bytes("JSONCompactEachRow").map_err(ClickHouseError::from)?;
         let answer = within(TIMEOUT, cursor.collect()).await?;
-        let row = |line: &[u8]| -> Result<String, ClickHouseError> {
-            let cells: Vec<serde_json::Value> = serde_json::from_slice(line).map_err(unexpected)?;
-            let name = cells.into_iter().next().and_then(|cell| cell.as_str().map(str::to_owned));
-            name.ok_or_else(|| ClickHouseError::Unexpected("a column without a name".to_owned()))
+        let row = |line: &[u8]| -> Result<BatchColumn, ClickHouseError> {
+            let cells: Vec<Value> = serde_json::from_slice(line).map_err(unexpected)?;
+            match cells.as_slice() {
+                [Value::String(name), Value::String(kind), ..] => {
+                    Ok(BatchColumn { name: name.clone(), kind: kind.clone() })
+                }
+                _ => Err(ClickHouseError::Unexpected("a column without a name or a type".to_owned())),
+            }
         };
         answer.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(row).collect()
     }

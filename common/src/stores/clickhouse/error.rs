@@ -80,6 +80,8 @@ const ROW_CODES: [u32; 26] = [
 /// those that a query cannot cause by what it says; 241 (memory) it can, so trying again has an end.
 const BUSY_CODES: [u32; 14] = [3, 159, 202, 203, 209, 210, 236, 241, 242, 285, 319, 425, 735, 999];
 
+const SYNTAX_ERROR: u32 = 62;
+
 impl ClickHouseError {
     /// Whether the same query may be answered later: certainly not refused, or by a server that is in trouble itself.
     pub fn is_passing(&self) -> bool {
@@ -88,6 +90,11 @@ impl ClickHouseError {
             Self::Refused { code, .. } => BUSY_CODES.contains(code),
             _ => false,
         }
+    }
+
+    /// Whether the query is no SQL that it can read.
+    pub fn is_syntax(&self) -> bool {
+        matches!(self, Self::Refused { code: SYNTAX_ERROR, .. })
     }
 
     /// What it means for rows that were sent.

@@ -3,6 +3,7 @@
 use serde_saphyr::Spanned;
 
 use super::Checker;
+use super::query::check_query;
 use crate::definitions::model::{
     Aggregation, BatchQuery, Entity, Feature, InputSource, Slots, Store, View, Window, WindowSpec,
 };
@@ -31,8 +32,8 @@ impl Checker {
             self.error(line, "`lateness` belongs to streamed views; a query says itself what counts");
         }
         let query = query.trim();
-        if query.is_empty() || query.ends_with(';') {
-            self.error(line, "`query` is one SELECT, without `;`");
+        if let Err(error) = check_query(query) {
+            self.error(line, format!("view `{}`: {error}", source.name));
         }
         let store = match source.store.as_deref() {
             None | Some("redis") => Store::Redis,

@@ -141,7 +141,9 @@ impl Checker {
                 return self.error(line, format!("`{}` needs a `value`", source.agg.as_deref().unwrap_or_default()));
             }
         };
-        let Some(value_type) = self.value_type(line, aggregation, input.as_ref().map(|(_, t)| t)) else { return };
+        let name = format!("{}:{}", view.name, source.name);
+        let input_type = input.as_ref().map(|(_, kind)| kind);
+        let Some(value_type) = self.value_type(line, &name, aggregation, input_type) else { return };
         let input = input.map(|wanted| index_of(&mut view.inputs, wanted));
         self.index(line, source, view.store, &value_type);
         let default = self.default(line, source, &value_type);
@@ -283,7 +285,13 @@ impl Checker {
     }
 
     /// The type of the finished value, if the aggregation takes such an input.
-    fn value_type(&mut self, line: u64, aggregation: Aggregation, input: Option<&ValueType>) -> Option<ValueType> {
+    fn value_type(
+        &mut self,
+        line: u64,
+        name: &str,
+        aggregation: Aggregation,
+        input: Option<&ValueType>,
+    ) -> Option<ValueType> {
         let input = input.cloned().unwrap_or(ValueType::Int64);
         let fits = match aggregation {
             Aggregation::Count | Aggregation::First | Aggregation::Last | Aggregation::LastN(_) => true,
@@ -292,14 +300,15 @@ impl Checker {
             Aggregation::DistinctCount => input.is_scalar() && input != ValueType::Float64,
         };
         if !fits {
-            self.error(line, format!("this aggregation takes no {input}"));
+            self.error(line, format!("`{name}`: this aggregation takes no {input}"));
             return None;
         }
         if let (Aggregation::Sum | Aggregation::Mean, ValueType::Decimal(DecimalType { precision, .. })) =
             (aggregation, &input)
             && *precision > MAX_SUM_PRECISION
         {
-            self.error(line, format!("a summed decimal has at most {MAX_SUM_PRECISION} digits"));
+            let advice = "so that a sum has room; write a smaller precision";
+            self.error(line, format!("`{name}`: a summed decimal has at most {MAX_SUM_PRECISION} digits, {advice}"));
         }
         Some(match aggregation {
             Aggregation::Count | Aggregation::DistinctCount => ValueType::Int64,
