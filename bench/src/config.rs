@@ -29,6 +29,10 @@ pub struct Arguments {
     /// Drain only this group.
     #[arg(long, global = true)]
     pub group: Option<GroupName>,
+
+    /// Of `serve`, only the rows whose name has this text.
+    #[arg(long, global = true)]
+    pub only: Option<String>,
 }
 
 /// What the program does.
@@ -115,6 +119,8 @@ pub struct Scale {
     pub keys: u64,
     /// The groups that are drained.
     pub groups: Vec<Group>,
+    /// The text that rows of `serve` must have in their names.
+    pub only: String,
 }
 
 impl Scale {
@@ -136,6 +142,13 @@ impl Scale {
             entries: if quick { 50_000 } else { 1_000_000 },
             keys: if quick { 50_000 } else { 1_000_000 },
             groups,
+            only: arguments.only.clone().unwrap_or_default(),
         }
+    }
+
+    /// Long enough that every cached value is renewed while it is measured.
+    pub fn past_the_cache(&self) -> Self {
+        let seconds = |full: u64, as_is: Duration| if self.quick { as_is } else { Duration::from_secs(full) };
+        Self { warm: seconds(10, self.warm), measured: seconds(70, self.measured), ..self.clone() }
     }
 }

@@ -103,9 +103,11 @@ impl Report {
         Self { heading, rows: Vec::new(), facts: Vec::new() }
     }
 
-    /// Adds a measurement.
+    /// Adds a measurement, if it was made.
     pub fn add(&mut self, row: Row) {
-        self.rows.push(row);
+        if !row.ours.is_empty() {
+            self.rows.push(row);
+        }
     }
 
     /// Adds a number that has no peer.
