@@ -14,7 +14,7 @@ use crate::repository::Plan;
 use crate::state::{Serving, Shared};
 
 /// The longest text that a plan is kept under: a list of a thousand features.
-pub(crate) const LONGEST_KEPT: usize = 64 * 1024;
+const LONGEST_KEPT: usize = 64 * 1024;
 
 /// The instants that RFC 3339 can say, epoch ms: those of years of four digits.
 const INSTANTS: RangeInclusive<i64> = -62_167_219_200_000..=253_402_300_799_999;

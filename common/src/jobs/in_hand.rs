@@ -114,7 +114,7 @@ mod tests {
         assert!(!in_hand.has_room_for(&views[2]), "it runs");
         in_hand.begin(&views[0], progress[1].clone(), std::future::pending());
         assert!(!in_hand.has_room_for(&views[1]) && !in_hand.has_room_for(&views[3]), "two work");
-        progress[0].wait_for("mongodb: away".to_owned());
+        progress[0].wait_for_store("mongodb: away".to_owned());
         assert!(in_hand.has_room_for(&views[1]), "one works");
         assert!(!in_hand.has_room_for(&views[3]), "it would wait too");
         progress[0].wait_for("clickhouse: away".to_owned());

@@ -17,8 +17,17 @@ pub struct Progress {
     already: AtomicU64,
     failed: AtomicU64,
     expected: AtomicU64,
-    waiting_for: Mutex<Option<String>>,
+    waiting_for: Mutex<Option<Waiting>>,
     failed_keys: Mutex<Vec<(String, String)>>,
+}
+
+/// What a run waits for.
+#[derive(Debug, PartialEq, Eq)]
+struct Waiting {
+    /// Who is away, and what it said.
+    what: String,
+    /// Whether that is the store it writes into, rather than what every run needs.
+    store: bool,
 }
 
 impl Progress {
@@ -45,13 +54,12 @@ impl Progress {
 
     /// The store that is away, and what it said; none while all goes well.
     pub fn waiting_for(&self) -> Option<String> {
-        self.waiting_for.lock().clone()
+        self.waiting_for.lock().as_ref().map(|waiting| waiting.what.clone())
     }
 
     /// Whether that is the store it writes into, rather than what every run needs.
     pub(super) fn waits_for_store(&self) -> bool {
-        let waiting = self.waiting_for.lock();
-        waiting.as_ref().is_some_and(|what| ["redis: ", "mongodb: "].iter().any(|store| what.starts_with(store)))
+        self.waiting_for.lock().as_ref().is_some_and(|waiting| waiting.store)
     }
 
     /// The first keys that could not be written, and why.
@@ -59,11 +67,21 @@ impl Progress {
         self.failed_keys.lock().clone()
     }
 
+    /// What every run needs is away.
     pub(super) fn wait_for(&self, what: String) {
-        let mut waiting = self.waiting_for.lock();
-        if waiting.as_ref() != Some(&what) {
-            tracing::warn!(waiting_for = what, "a store is away");
-            *waiting = Some(what);
+        self.wait(Waiting { what, store: false });
+    }
+
+    /// The store that it writes into is away.
+    pub(super) fn wait_for_store(&self, what: String) {
+        self.wait(Waiting { what, store: true });
+    }
+
+    fn wait(&self, waiting: Waiting) {
+        let mut known = self.waiting_for.lock();
+        if known.as_ref() != Some(&waiting) {
+            tracing::warn!(waiting_for = waiting.what, "a store is away");
+            *known = Some(waiting);
         }
     }
 

@@ -17,8 +17,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Pauses, Progress};
 use crate::names::Names;
-use crate::stores::features::{FeatureStore, Put, PutOutcome};
-use crate::stores::profiles::{ProfilePut, ProfileStore, ProfileWritten};
+use crate::stores::features::{FeatureStore, FeatureStoreError, Put, PutOutcome};
+use crate::stores::profiles::{ProfileError, ProfilePut, ProfileStore, ProfileWritten};
 
 /// Chunks that are being written at the same time: one is packed while the store works on others.
 pub(super) const IN_FLIGHT: usize = 4;
@@ -64,12 +64,6 @@ struct Chunk {
     repeated: u64,
 }
 
-/// Why it is not known what is stored.
-enum Unstored {
-    Away(String),
-    Failed(String),
-}
-
 /// What became of a key.
 enum Written {
     Now,
@@ -88,8 +82,7 @@ impl Writer {
         while self.view().store == Store::MongoDb {
             match self.profiles.ensure(self.view()).await {
                 Ok(()) => break,
-                Err(error) if !error.is_passing() => return Err(Unwritten::Failed(format!("mongodb: {error}"))),
-                Err(error) => self.pause(&mut pauses, format!("mongodb: {error}")).await?,
+                Err(error) => self.pause_for_profiles(&mut pauses, &error).await?,
             }
         }
         self.progress.goes_on();
@@ -103,16 +96,13 @@ impl Writer {
             Store::MongoDb => self.put_profiles(&rows).await?,
             _ => self.put_features(&rows).await?,
         };
-        let there: Vec<&(KeyText, Slot)> =
-            rows.iter().zip(&fates).filter(|(_, fate)| matches!(fate, Written::Already)).map(|(row, _)| row).collect();
-        let mut others = self.holds_others(&there).await?.into_iter();
+        let there = rows.iter().zip(&fates).filter(|(_, fate)| matches!(fate, Written::Already)).map(|(row, _)| row);
+        let twice = self.holding_others(there.collect()).await?;
         let (mut written, mut already) = (0, repeated);
         for ((key, _), fate) in rows.iter().zip(fates) {
             match fate {
                 Written::Now => written += 1,
-                Written::Already if others.next() == Some(true) => {
-                    self.progress.fail(key.to_string(), TWICE.to_owned())
-                }
+                Written::Already if twice.contains(key) => self.progress.fail(key.to_string(), TWICE.to_owned()),
                 Written::Already => already += 1,
                 Written::Refused(reason) => self.progress.fail(key.to_string(), reason),
             }
@@ -152,41 +142,40 @@ impl Writer {
         chunk
     }
 
-    /// Of rows whose checkpoint is stored already, whether other values stand there: nobody else writes this checkpoint, so
+    /// Of rows whose checkpoint is stored already, the keys that hold other values: nobody else writes this checkpoint, so
     /// an earlier attempt has put this very row, or the key came with another one.
-    async fn holds_others(&self, rows: &[&(KeyText, Slot)]) -> Result<Vec<bool>, Unwritten> {
+    async fn holding_others<'r>(&self, rows: Vec<&'r (KeyText, Slot)>) -> Result<FxHashSet<&'r KeyText>, Unwritten> {
         if rows.is_empty() {
-            return Ok(Vec::new());
+            return Ok(FxHashSet::default());
         }
-        let mut pauses = Pauses::new();
-        let stored = loop {
-            match self.stored(rows).await {
-                Ok(stored) => break stored,
-                Err(Unstored::Away(what)) => self.pause(&mut pauses, what).await?,
-                Err(Unstored::Failed(why)) => return Err(Unwritten::Failed(why)),
-            }
-        };
+        let stored = self.stored(&rows).await?;
         self.progress.goes_on();
-        let is_other = |((_, slot), stored): (&&(KeyText, Slot), Option<Vec<u8>>)| {
+        let holds_other = |((key, slot), stored): (&'r (KeyText, Slot), Option<Vec<u8>>)| {
             let same_run = |stored: &Vec<u8>| codec::checkpoint(stored) == Ok(slot.checkpoint);
-            stored.filter(same_run).is_some_and(|stored| stored != codec::encode(slot))
+            stored.filter(same_run).filter(|stored| *stored != codec::encode(slot)).map(|_| key)
         };
-        Ok(rows.iter().zip(stored).map(is_other).collect())
+        Ok(rows.into_iter().zip(stored).filter_map(holds_other).collect())
     }
 
     /// What is stored of some keys; none where there is nothing, or nothing of ours.
-    async fn stored(&self, rows: &[&(KeyText, Slot)]) -> Result<Vec<Option<Vec<u8>>>, Unstored> {
+    async fn stored(&self, rows: &[&(KeyText, Slot)]) -> Result<Vec<Option<Vec<u8>>>, Unwritten> {
+        let mut pauses = Pauses::new();
         if self.view().store == Store::MongoDb {
             let keys: Vec<&str> = rows.iter().map(|(key, _)| key.as_str()).collect();
-            let mut found = self.profiles.load(self.view(), &keys).await.map_err(|error| {
-                let what = format!("mongodb: {error}");
-                if error.is_passing() { Unstored::Away(what) } else { Unstored::Failed(what) }
-            })?;
-            return Ok(keys.into_iter().map(|key| found.remove(key)).collect());
+            loop {
+                match self.profiles.load(self.view(), &keys).await {
+                    Ok(mut found) => return Ok(keys.into_iter().map(|key| found.remove(key)).collect()),
+                    Err(error) => self.pause_for_profiles(&mut pauses, &error).await?,
+                }
+            }
         }
         let reads: Vec<_> = rows.iter().map(|(key, _)| (self.hash(key), [self.field()])).collect();
-        let found = self.features.read(&reads).await.map_err(|error| Unstored::Away(format!("redis: {error}")))?;
-        Ok(found.into_iter().map(|fields| fields.ok()?.pop()?).collect())
+        loop {
+            match self.features.read(&reads).await {
+                Ok(found) => return Ok(found.into_iter().map(|fields| fields.ok()?.pop()?).collect()),
+                Err(error) => self.pause_for_features(&mut pauses, &error).await?,
+            }
+        }
     }
 
     fn hash(&self, key: &KeyText) -> String {
@@ -213,7 +202,7 @@ impl Writer {
                     return outcomes.iter().flatten().map(fate_in_redis).collect();
                 }
                 Err(error) if error.is_refusal() => return self.put_singly(&puts).await,
-                Err(error) => self.pause(&mut pauses, format!("redis: {error}")).await?,
+                Err(error) => self.pause_for_features(&mut pauses, &error).await?,
             }
         }
     }
@@ -245,7 +234,7 @@ impl Writer {
                     None => return Ok(Written::Refused("the store did not say what became of it".to_owned())),
                 },
                 Err(error) if error.is_refusal() => return Ok(Written::Refused(error.to_string())),
-                Err(error) => self.pause(&mut pauses, format!("redis: {error}")).await?,
+                Err(error) => self.pause_for_features(&mut pauses, &error).await?,
             }
         }
     }
@@ -262,14 +251,23 @@ impl Writer {
                     self.progress.goes_on();
                     return outcomes.into_iter().map(fate_in_mongodb).collect();
                 }
-                Err(error) if !error.is_passing() => return Err(Unwritten::Failed(format!("mongodb: {error}"))),
-                Err(error) => self.pause(&mut pauses, format!("mongodb: {error}")).await?,
+                Err(error) => self.pause_for_profiles(&mut pauses, &error).await?,
             }
         }
     }
 
-    async fn pause(&self, pauses: &mut Pauses, what: String) -> Result<(), Unwritten> {
-        self.progress.wait_for(what);
+    async fn pause_for_features(&self, pauses: &mut Pauses, error: &FeatureStoreError) -> Result<(), Unwritten> {
+        self.progress.wait_for_store(format!("redis: {error}"));
+        self.sleep(pauses).await
+    }
+
+    /// An error that stays ends the run.
+    async fn pause_for_profiles(&self, pauses: &mut Pauses, error: &ProfileError) -> Result<(), Unwritten> {
+        let what = format!("mongodb: {error}");
+        if !error.is_passing() {
+            return Err(Unwritten::Failed(what));
+        }
+        self.progress.wait_for_store(what);
         self.sleep(pauses).await
     }
 

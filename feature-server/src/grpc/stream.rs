@@ -88,9 +88,8 @@ impl Rows {
             let part = tokio::spawn(async move { rows.part(number == 0, keys).await });
             AbortOnDropHandle::new(part).map(|part| part.unwrap_or_else(|_| Err(call::failed())))
         };
-        let messages = |part: Result<Vec<Written>, Status>| match part {
-            Ok(messages) => stream::iter(messages.into_iter().map(Ok).collect::<Vec<_>>()),
-            Err(status) => stream::iter(vec![Err(status)]),
+        let messages = |part: Result<Vec<Written>, Status>| {
+            stream::iter(part.map_or_else(|status| vec![Err(status)], |all| all.into_iter().map(Ok).collect()))
         };
         let parts = stream::iter(parts.enumerate()).map(read).buffered(AHEAD).flat_map(messages).boxed();
         stream::unfold((parts, call), counted).boxed()
