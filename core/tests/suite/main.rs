@@ -1,0 +1,5 @@
+//! One test binary for the pure laws: no store, no clock.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod laws;
+mod wanted;

@@ -1,0 +1,6 @@
+//! One test binary for the ClickHouse HTTP interface in front of the engine.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod client;
+mod server;
+mod support;
