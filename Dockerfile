@@ -56,9 +56,9 @@ LABEL org.opencontainers.image.title="feature-server" \
     org.opencontainers.image.description="Merged feature vectors from Redis, MongoDB and ClickHouse."
 COPY --from=build /out/feature-server /usr/local/bin/
 ENV MILLRACE_SERVE_GRPC_LISTEN=0.0.0.0:50051
-ENV MILLRACE_SERVE_LISTEN=0.0.0.0:6566
+ENV MILLRACE_SERVE_LISTEN=0.0.0.0:8081
 EXPOSE 50051
-EXPOSE 6566
+EXPOSE 8081
 ENTRYPOINT ["/usr/local/bin/feature-server"]
 
 FROM runtime AS millrace

@@ -63,7 +63,7 @@ impl ServiceKind {
             Self::Ingest => 8080,
             Self::OnlineConsumer => 9101,
             Self::OfflineConsumer => 9102,
-            Self::FeatureServer => 6566,
+            Self::FeatureServer => 8081,
             Self::Jobs => 9103,
         }
     }

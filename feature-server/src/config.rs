@@ -11,7 +11,7 @@ use millrace_common::config::{ProcessConfig, StoreConfig, parse_duration};
 #[command(name = "feature-server", version)]
 pub struct Config {
     /// Where features are served. Loopback unless told otherwise.
-    #[arg(long, env = "MILLRACE_SERVE_LISTEN", default_value = "127.0.0.1:6566")]
+    #[arg(long, env = "MILLRACE_SERVE_LISTEN", default_value = "127.0.0.1:8081")]
     pub listen: SocketAddr,
 
     /// Where features are served over gRPC. Loopback unless told otherwise.

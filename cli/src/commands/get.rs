@@ -22,7 +22,7 @@ pub struct GetArgs {
     pub as_of: Option<i64>,
 
     /// The feature server.
-    #[arg(long, env = "MILLRACE_SERVER_URL", default_value = "http://127.0.0.1:6566")]
+    #[arg(long, env = "MILLRACE_SERVER_URL", default_value = "http://127.0.0.1:8081")]
     pub url: String,
 }
 

@@ -55,7 +55,7 @@ async fn the_readme_works_as_it_stands() {
     assert_eq!(run(&commands[0]).await["status"], "accepted");
     assert_eq!(run(&commands[1]).await["accepted"], 2);
     let flat = eventually("the profile is there", limit, || async {
-        let (_, flat) = get("http://localhost:6566/api/v1/features/household/1").await;
+        let (_, flat) = get("http://localhost:8081/api/v1/features/household/1").await;
         (flat["income"] == "50-74K").then_some(flat)
     })
     .await;
@@ -78,5 +78,5 @@ async fn the_readme_works_as_it_stands() {
     Command::new("kill").args(["-INT", &pid]).status().await.unwrap();
     let ended = tokio::time::timeout(limit, dev.wait()).await.expect("Ctrl-C stops all").unwrap();
     assert!(ended.success(), "{}", said());
-    assert_eq!(get("http://localhost:6566/healthz").await.0, 0, "nothing is left running");
+    assert_eq!(get("http://localhost:8081/healthz").await.0, 0, "nothing is left running");
 }

@@ -1,6 +1,6 @@
 """Compares what the feature server answers with what DuckDB computes from the files; exit 1 on any difference.
 
-    python check.py --data DIR --report replay.json --url http://127.0.0.1:6566
+    python check.py --data DIR --report replay.json --url http://127.0.0.1:8081
 """
 
 import argparse
@@ -167,7 +167,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="the folder of the Parquet files")
     parser.add_argument("--report", type=Path, required=True, help="what `millrace replay --report` wrote")
-    parser.add_argument("--url", default="http://127.0.0.1:6566", help="the feature server")
+    parser.add_argument("--url", default="http://127.0.0.1:8081", help="the feature server")
     parser.add_argument("--seed", type=int, default=4, help="draws the keys that are checked")
     parser.add_argument("--expected-only", action="store_true", help="compute, but ask no server")
     options = parser.parse_args()

@@ -1,7 +1,7 @@
 """Compares the batch view `household_orders` of every household, as REST, gRPC and GraphQL answer it, with what DuckDB
 computes from the files; exit 1 on any difference.
 
-    python check_orders.py --data DIR --report replay.json --run run.json --protos DIR --url http://127.0.0.1:6566 --grpc 127.0.0.1:50051
+    python check_orders.py --data DIR --report replay.json --run run.json --protos DIR --url http://127.0.0.1:8081 --grpc 127.0.0.1:50051
 
 `run.json` is what `millrace materialize household_orders --json` printed.
 """
@@ -100,7 +100,7 @@ def main() -> None:
     parser.add_argument("--report", type=Path, required=True, help="what `millrace replay --report` wrote")
     parser.add_argument("--run", type=Path, required=True, help="what `millrace materialize --json` printed")
     parser.add_argument("--protos", type=Path, required=True, help="the folder of the protos")
-    parser.add_argument("--url", default="http://127.0.0.1:6566", help="REST and GraphQL")
+    parser.add_argument("--url", default="http://127.0.0.1:8081", help="REST and GraphQL")
     parser.add_argument("--grpc", default="127.0.0.1:50051", help="gRPC")
     options = parser.parse_args()
 
