@@ -1,6 +1,7 @@
 //! One test binary for what binaries share, on real stores.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod analysts;
 mod clickhouse_parity;
 mod clickhouse_schema;
 mod jobs;
