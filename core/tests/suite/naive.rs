@@ -1,0 +1,149 @@
+//! The obvious twin of the algebra: it recomputes a feature from the list of a key's entries. The laws of this crate and
+//! the parity tests of `millrace-common` compare the engines with it. It knows neither tiles nor merges nor SQL.
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
+use millrace_core::aggregate::Stamp;
+use millrace_core::definitions::{Aggregation, Feature, ValueType, View, Window};
+use millrace_core::partition::Partition;
+use millrace_core::position::Position;
+use millrace_core::scalar::Scalar;
+use serde_json::{Value, json};
+
+/// How far two sums of floats may be apart, as a part of the sum of the magnitudes that were added.
+const FLOAT_TOLERANCE: f64 = 1e-9;
+
+/// One entry of one key, as a view reads it.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Feature time, epoch ms.
+    pub time: i64,
+    pub event_id: String,
+    pub position: Position,
+    pub partition: Partition,
+    /// In the order of the view's inputs.
+    pub inputs: Vec<Option<Scalar<'static>>>,
+}
+
+/// The value that the definition demands.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Expected {
+    /// This one.
+    Exactly(Value),
+    /// A float this close.
+    Near { value: f64, tolerance: f64 },
+}
+
+impl Entry {
+    pub fn stamp(&self) -> Stamp<'_> {
+        Stamp { feature_time: self.time, event_id: &self.event_id, position: self.position, partition: self.partition }
+    }
+}
+
+impl Expected {
+    /// Whether an engine's answer is this value.
+    pub fn is_met_by(&self, answer: &Value) -> bool {
+        match self {
+            Self::Exactly(value) => value == answer,
+            Self::Near { value, tolerance } => {
+                answer.as_f64().is_some_and(|answer| (answer - value).abs() <= *tolerance)
+            }
+        }
+    }
+
+    /// Whether there is nothing to show.
+    pub fn is_null(&self) -> bool {
+        *self == Self::Exactly(Value::Null)
+    }
+}
+
+/// The value of a feature at `t`. `entries` are those of one key, in log order.
+pub fn value(view: &View, feature: &Feature, entries: &[Entry], t: i64) -> Expected {
+    let counting = counting(view.windows[feature.window].window, entries, t);
+    let Some(input) = feature.input else { return Expected::Exactly(json!(counting.len())) };
+    let kind = &view.inputs[input].1;
+    let values: Vec<Scalar<'static>> = counting.into_iter().filter_map(|entry| entry.inputs[input].clone()).collect();
+    let float = *kind == ValueType::Float64;
+    let json = |scalar: &Scalar<'_>| scalar.to_json(kind);
+    Expected::Exactly(match feature.aggregation {
+        Aggregation::Count => json!(values.len()),
+        Aggregation::Sum if float => return near(&values, 1),
+        Aggregation::Sum => Scalar::Decimal(values.iter().map(units).sum()).to_json(kind),
+        Aggregation::Mean if values.is_empty() => Value::Null,
+        Aggregation::Mean if float => return near(&values, values.len()),
+        Aggregation::Mean => json!(to_float(values.iter().map(units).sum(), kind) / values.len() as f64),
+        Aggregation::Min => values.iter().min_by(|a, b| a.order(b)).map_or(Value::Null, json),
+        Aggregation::Max => values.iter().max_by(|a, b| a.order(b)).map_or(Value::Null, json),
+        Aggregation::First => values.first().map_or(Value::Null, json),
+        Aggregation::Last => values.last().map_or(Value::Null, json),
+        Aggregation::LastN(_) if values.is_empty() => Value::Null,
+        Aggregation::LastN(n) => values.iter().rev().take(n as usize).map(json).collect(),
+        Aggregation::DistinctCount => {
+            let mut distinct: Vec<Value> = values.iter().map(json).collect();
+            distinct.sort_by_key(Value::to_string);
+            distinct.dedup();
+            json!(distinct.len())
+        }
+    })
+}
+
+/// The entries that a window holds at `t`, by their stamps.
+pub fn counting(window: Window, entries: &[Entry], t: i64) -> Vec<&Entry> {
+    let mut chosen: Vec<&Entry> = match window {
+        Window::Lifetime => entries.iter().collect(),
+        Window::Sliding { size, hop } => {
+            let from = (t - size).div_euclid(hop) * hop;
+            entries.iter().filter(|entry| entry.time >= from && entry.time <= t).collect()
+        }
+        Window::Session { gap, lateness } => session(entries, gap, lateness, t),
+    };
+    chosen.sort_by(|a, b| a.stamp().cmp(&b.stamp()));
+    chosen
+}
+
+/// The last chain of entries in time, unless it ended more than `gap` before `t`.
+fn session(entries: &[Entry], gap: i64, lateness: i64, t: i64) -> Vec<&Entry> {
+    let mut newest = i64::MIN;
+    let mut in_time: Vec<&Entry> = Vec::new();
+    for entry in entries {
+        if newest == i64::MIN || entry.time >= newest - lateness {
+            in_time.push(entry);
+        }
+        newest = newest.max(entry.time);
+    }
+    in_time.sort_by_key(|entry| entry.time);
+    let mut last: Vec<&Entry> = Vec::new();
+    for entry in in_time {
+        if last.last().is_some_and(|before| entry.time - before.time > gap) {
+            last.clear();
+        }
+        last.push(entry);
+    }
+    if last.last().is_none_or(|end| t - end.time > gap) { Vec::new() } else { last }
+}
+
+/// A sum of floats over a divisor. The tolerance follows from the magnitudes of these values and no others.
+fn near(values: &[Scalar<'_>], divisor: usize) -> Expected {
+    let float = |scalar: &Scalar<'_>| match scalar {
+        Scalar::Float(value) => *value,
+        other => panic!("expected a float, got {other:?}"),
+    };
+    let (sum, magnitudes) =
+        values.iter().map(float).fold((0.0, 0.0), |(sum, all), value| (sum + value, all + value.abs()));
+    let divisor = divisor as f64;
+    Expected::Near { value: sum / divisor, tolerance: FLOAT_TOLERANCE * magnitudes / divisor }
+}
+
+fn units(scalar: &Scalar<'_>) -> i128 {
+    match scalar {
+        Scalar::Int(value) => i128::from(*value),
+        Scalar::Decimal(units) => *units,
+        other => panic!("expected an exact number, got {other:?}"),
+    }
+}
+
+fn to_float(units: i128, kind: &ValueType) -> f64 {
+    match kind {
+        ValueType::Decimal(shape) => shape.to_f64(units),
+        _ => units as f64,
+    }
+}
