@@ -216,7 +216,7 @@ impl Random {
 mod tests {
     use super::*;
     use millrace_core::definitions::{Definitions, DefinitionsSource, SchemaFile};
-    use millrace_core::event::RawEvent;
+    use millrace_core::event::{EventForm, RawEvent};
 
     fn definitions() -> Definitions {
         let yaml = include_str!("../../examples/journey/millrace.yaml").to_owned();
@@ -233,7 +233,7 @@ mod tests {
     fn a_purchase_written_to_the_log_is_the_one_that_ingest_makes_of_its_json() {
         let definitions = definitions();
         for purchase in Purchases::new(200, 0, 1_700_000_000_000) {
-            let raw = RawEvent::parse(&purchase.json(), false).unwrap();
+            let raw = RawEvent::parse(&purchase.json(), EventForm::Nested).unwrap();
             let made = || EventId::Made("none".to_owned());
             assert_eq!(raw.validate(&definitions, 1_700_000_000_000, made).unwrap(), purchase.event());
         }

@@ -1,5 +1,5 @@
-//! An event's place and form in the log: `Event ─append→ Entry{Position, Event}`. Entries are flat and readable, so
-//! that operators read them with `XRANGE`; this is the only module that knows their field names.
+//! The form of an event in the log: `Event ─append→ Entry{Position, Event}`. Entries have flat, readable fields, so that
+//! operators can read them with `XRANGE`. Only this module knows the names of the fields.
 
 use std::borrow::Cow;
 
@@ -10,31 +10,31 @@ use crate::position::Position;
 /// Prefix of the field that holds an entity's key.
 const KEY_PREFIX: &str = "key:";
 
-/// What one stream id holds.
+/// One entry of a stream.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Entry {
     /// An event.
     Event(Event),
-    /// From here on, these definitions are in force in this partition.
+    /// These definitions are in force in this partition from here on.
     Control(Control),
 }
 
 /// A change of the definitions in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Control {
-    /// Number of the definitions.
+    /// The version of the definitions.
     pub version: u32,
-    /// The least engine (semantics of codecs and aggregates) that understands them.
+    /// The oldest engine (semantics of codecs and aggregates) that can compute them.
     pub engine: u32,
 }
 
-/// Why the fields of an entry are no entry of ours.
+/// Why the fields of a stream entry are not an entry of Millrace.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Malformed {
-    /// A field that every entry has is missing.
+    /// A required field is missing.
     #[error("the entry has no field `{0}`")]
     Missing(&'static str),
-    /// A field that is not what it should be.
+    /// A field has an invalid value.
     #[error("the entry's field `{field}` is invalid: `{value}`")]
     Invalid {
         /// Its name.
@@ -42,28 +42,28 @@ pub enum Malformed {
         /// The beginning of its value.
         value: String,
     },
-    /// An event that names no entity, so that it belongs to no partition.
+    /// The event names no entity, so it belongs to no partition.
     #[error("the entry names no entity")]
     NoKey,
-    /// A name that no entry of ours has.
+    /// The entry has a field that Millrace does not write.
     #[error("the entry has an unknown field `{0}`")]
     UnknownField(String),
 }
 
 impl Event {
-    /// The fields of its entry, in the one order that lets Redis store names once.
+    /// The fields of its entry, always in the same order, so that Redis stores the names once.
     pub fn fields(&self) -> Vec<(Cow<'static, str>, Cow<'static, str>)> {
         let mut fields = Vec::with_capacity(self.field_count());
         self.each_field(|name, value| fields.push((name.concat().into(), value.to_owned().into())));
         fields
     }
 
-    /// How many fields [`Event::each_field`] goes over.
+    /// The number of fields that [`Event::each_field`] visits.
     pub fn field_count(&self) -> usize {
         4 + self.keys.len() + usize::from(self.time.is_some()) + usize::from(self.traceparent.is_some())
     }
 
-    /// Goes over the fields without copying them; a name comes in two parts.
+    /// Visits the fields without copying them. A name comes in two parts.
     pub fn each_field(&self, mut field: impl FnMut([&str; 2], &str)) {
         field(["type", ""], &self.event_type);
         field(["source", ""], &self.source);
@@ -83,17 +83,17 @@ impl Event {
         }
     }
 
-    /// The time at which it counts: `min(event time, stream time)`, so that nothing counts before it arrived.
+    /// The time at which the event counts: `min(event time, stream time)`, so that nothing counts before it arrived.
     pub fn feature_time(&self, position: Position) -> i64 {
         self.event_time(position).min(position.stream_time())
     }
 
-    /// When it says it happened; without a time of its own, when it arrived.
+    /// When the event happened; when it arrived, for an event without a time.
     pub fn event_time(&self, position: Position) -> i64 {
         self.time.unwrap_or_else(|| position.stream_time())
     }
 
-    /// What identifies it: a hash of (source, event id); none where the id was made at ingest.
+    /// Its identity: a hash of (source, event id). None when the id was made at ingest.
     pub fn identity(&self) -> Option<u128> {
         let EventId::Given(id) = &self.id else { return None };
         let mut hasher = xxhash_rust::xxh3::Xxh3::new();
@@ -103,7 +103,7 @@ impl Event {
         Some(hasher.digest128())
     }
 
-    /// A hash of everything it says besides its identity, to tell a resend from a reused id.
+    /// A hash of everything else in the event. It tells a resend from a reused id.
     pub fn content(&self) -> u64 {
         let mut hasher = xxhash_rust::xxh3::Xxh3::new();
         hasher.update(self.event_type.as_bytes());
@@ -214,6 +214,41 @@ mod tests {
     }
 
     #[test]
+    fn the_fields_of_an_entry_never_change() {
+        let full = Event {
+            keys: vec![
+                ("household".into(), KeyText::from_canonical("1")),
+                ("product".into(), KeyText::from_canonical("a%2Fb")),
+            ],
+            traceparent: Some("00-1-2-3".into()),
+            ..event()
+        };
+        let golden = [
+            ("type", "purchase"),
+            ("source", "till"),
+            ("id", "e1"),
+            ("time", "1000"),
+            ("key:household", "1"),
+            ("key:product", "a%2Fb"),
+            ("properties", r#"{"quantity":1}"#),
+            ("traceparent", "00-1-2-3"),
+        ];
+        let fields = full.fields();
+        assert_eq!(fields.len(), full.field_count());
+        assert_eq!(fields.iter().map(|(name, value)| (&**name, &**value)).collect::<Vec<_>>(), golden);
+        let least = Event { id: EventId::Made("m".into()), time: None, ..event() }.fields();
+        assert_eq!(
+            least.iter().map(|(name, _)| &**name).collect::<Vec<_>>(),
+            ["type", "source", "made_id", "key:household", "properties"]
+        );
+        let control = Control { version: 3, engine: 1 }.fields();
+        assert_eq!(
+            control.map(|(name, value)| format!("{name} {value}")),
+            ["control definitions", "version 3", "engine 1"]
+        );
+    }
+
+    #[test]
     fn an_event_counts_no_earlier_than_it_happened_and_no_later_than_it_arrived() {
         let event = event();
         assert_eq!(event.feature_time(Position::new(5_000, 0)), 1_000);
@@ -223,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_entry_of_ours_says_why() {
+    fn fields_that_are_not_an_entry_are_refused_with_the_reason() {
         assert_eq!(Entry::decode([("foo", "bar")]), Err(Malformed::UnknownField("foo".into())));
         assert_eq!(Entry::decode([("type", "x")]), Err(Malformed::Missing("id")));
         assert_eq!(Entry::decode([("type", "x"), ("id", "1")]), Err(Malformed::NoKey));

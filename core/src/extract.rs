@@ -1,5 +1,5 @@
-//! Finds the properties that views read, in one pass over the JSON text, without building a tree and without copying
-//! anything of it.
+//! Finds the properties that views read, in one pass over the JSON text. Builds no tree and copies no text. Reading a
+//! property as its type is left to [`crate::scalar`].
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::definitions::{EventType, PropertyPath};
 
-/// For each of the type's `paths`, the raw JSON found there. A path through something that is no object is absent.
+/// For each of the type's `paths`, the raw JSON found there. A path through a value that is not an object finds nothing.
 pub fn properties<'a>(event_type: &EventType, text: &'a str) -> Result<Vec<Option<&'a RawValue>>, serde_json::Error> {
     find(&event_type.paths, text)
 }
@@ -23,7 +23,7 @@ fn find<'a>(paths: &[PropertyPath], text: &'a str) -> Result<Vec<Option<&'a RawV
     Ok(found)
 }
 
-/// One object of the text: the one that `prefix` leads to.
+/// One object of the text: the one at the path `prefix`.
 struct Level<'p, 'f, 'a> {
     paths: &'p [PropertyPath],
     prefix: &'p [String],
@@ -70,7 +70,7 @@ impl<'a> Visitor<'a> for Level<'_, '_, 'a> {
     }
 }
 
-/// A member's name: whether any path leads through it, and then the prefix that it makes.
+/// Reads a member's name. When a path leads through the member, the result is the path up to and including it.
 struct Name<'p> {
     paths: &'p [PropertyPath],
     prefix: &'p [String],
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_are_found_at_every_depth_and_told_from_their_namesakes() {
+    fn paths_are_found_at_every_depth_and_differ_from_the_same_name_elsewhere() {
         let text = r#"{"b":{"a":1,"c":{"a":"x"}},"skip":[{"a":9}],"a":1.50,"\u0064":true,"c":{"a":3}}"#;
         let paths = ["a", "b.a", "b.c.a", "b.c", "d", "e", "a.b", "c.a"];
         let wanted =
@@ -120,11 +120,11 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_is_no_object_is_refused() {
+    fn a_text_that_is_not_an_object_is_refused() {
         let paths = [PropertyPath { segments: vec!["a".to_owned()], decimal: None }];
         for text in ["[]", "{", "{} {}", "{\"a\":}"] {
             assert!(find(&paths, text).is_err(), "{text}");
         }
-        assert!(find(&[], "not looked at").is_ok());
+        assert!(find(&[], "not read").is_ok());
     }
 }

@@ -1,7 +1,5 @@
-//! JSON as strictly as the warehouse needs it: what ClickHouse's `JSON` column would refuse or bend is refused here,
-//! with its path. Nulls are dropped, because a null property is the same as an absent one.
-
-pub mod tape;
+//! Parses JSON as strictly as the warehouse needs it. Values that ClickHouse's `JSON` column would refuse or change are
+//! refused here, with their path. Nulls are dropped, because a null property is the same as an absent one.
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -10,29 +8,30 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-/// What is wrong with a JSON text, and where.
+/// What is wrong in a JSON text, and where.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{message}")]
 pub struct InvalidJson {
-    /// Dotted path from the given root; the root itself where the text is not JSON at all.
+    /// Dotted path from the given root; the root itself when the text is not JSON at all.
     pub path: String,
     /// The reason.
     pub message: String,
 }
 
-/// Integers at least this large do not fit 64 bits; a parser makes floats of them.
+/// Integers of this size and above do not fit 64 bits. A parser makes floats of them.
 const TWO_POW_64: f64 = 18_446_744_073_709_551_616.0;
 
-/// Parses one JSON text; `root` names it in errors (`properties`).
+/// Parses one JSON text. `root` is what errors call it (`properties`).
 pub fn parse(text: &str, root: &str) -> Result<Value, InvalidJson> {
-    let state = State { path: RefCell::new(root.to_owned()), error: RefCell::default(), vast: RefCell::default() };
+    let state = ParseState { path: RefCell::new(root.to_owned()), error: RefCell::default(), vast: RefCell::default() };
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let parsed = Strict { state: &state }.deserialize(&mut deserializer).and_then(|value| {
         deserializer.end()?;
-        let bent = vast_numbers(text).zip(state.vast.take()).find(|(number, _)| is_integer(number));
-        match bent {
+        // The paths come first: most texts have none, and then nothing goes over the text again.
+        let mut vast = state.vast.take().into_iter().zip(vast_numbers(text));
+        match vast.find(|(_, number)| is_integer(number)) {
             None => Ok(value),
-            Some((_, path)) => {
+            Some((path, _)) => {
                 *state.path.borrow_mut() = path;
                 Err(state.fail("an integer past 64 bits; send it as a string"))
             }
@@ -44,12 +43,29 @@ pub fn parse(text: &str, root: &str) -> Result<Value, InvalidJson> {
     })
 }
 
-/// Whether the text of a number is that of an integer: its digits are meant, and a float would lose some.
-fn is_integer(text: &str) -> bool {
+/// The JSON type of a value, for messages.
+pub(crate) fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
+}
+
+/// Whether the text of a number is an integer. All its digits count, and a float would lose some.
+pub(crate) fn is_integer(text: &str) -> bool {
     !text.contains(['.', 'e', 'E'])
 }
 
-/// The texts of numbers at least as large as 2^64, in a text that is JSON.
+/// Whether the number is too large for 64 bits.
+pub(crate) fn is_past_64_bits(value: f64) -> bool {
+    value.abs() >= TWO_POW_64
+}
+
+/// The texts of the numbers past 64 bits in a text that is valid JSON.
 fn vast_numbers(text: &str) -> impl Iterator<Item = &str> {
     let in_number = |c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '.' | 'e' | 'E');
     let mut rest = text;
@@ -72,26 +88,26 @@ fn vast_numbers(text: &str) -> impl Iterator<Item = &str> {
             return Some(number);
         }
     });
-    numbers.filter(|number| number.parse().is_ok_and(|value: f64| value.abs() >= TWO_POW_64))
+    numbers.filter(|number| number.parse().is_ok_and(is_past_64_bits))
 }
 
-/// A float as a number that the warehouse holds, or why not.
-fn checked_float(value: f64) -> Result<Number, &'static str> {
-    // `-0` comes as a float, and would be written as one; an integer that says so is zero.
+/// A float as a number that the warehouse holds, or why it holds none.
+pub(crate) fn checked_float(value: f64) -> Result<Number, &'static str> {
+    // serde_json reads `-0` as a float and would write it as one.
     if value == 0.0 {
         return Ok(0.into());
     }
     Number::from_f64(value).ok_or("not a finite number")
 }
 
-struct State {
+struct ParseState {
     path: RefCell<String>,
     error: RefCell<Option<InvalidJson>>,
-    /// Paths of the numbers past 64 bits, in the order of the text: whether they are floats only their texts say.
+    /// Paths of the numbers past 64 bits, in the order of the text. Only their texts tell integers from floats.
     vast: RefCell<Vec<String>>,
 }
 
-impl State {
+impl ParseState {
     fn fail<E: serde::de::Error>(&self, message: &str) -> E {
         let path = self.path.borrow().clone();
         *self.error.borrow_mut() = Some(InvalidJson { path, message: message.to_owned() });
@@ -111,7 +127,7 @@ impl State {
 
 #[derive(Clone, Copy)]
 struct Strict<'s> {
-    state: &'s State,
+    state: &'s ParseState,
 }
 
 impl<'de> DeserializeSeed<'de> for Strict<'_> {
@@ -146,7 +162,7 @@ impl<'de> Visitor<'de> for Strict<'_> {
     }
 
     fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
-        if value.abs() >= TWO_POW_64 {
+        if is_past_64_bits(value) {
             let path = self.state.path.borrow().clone();
             self.state.vast.borrow_mut().push(path);
         }

@@ -1,7 +1,11 @@
 //! Entity keys and their canonical text, the form in which a key is hashed, stored and compared everywhere.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
+
+use crate::json::kind_of;
+use crate::percent;
 
 /// The longest canonical text, in bytes.
 pub const MAX_KEY_BYTES: usize = 256;
@@ -19,7 +23,7 @@ pub enum KeyType {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyText(Arc<str>);
 
-/// Why a value is no key.
+/// Why a value is not a key.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum InvalidKey {
     /// The text is not a 64-bit integer.
@@ -28,12 +32,12 @@ pub enum InvalidKey {
     /// The JSON value is neither a number nor a string.
     #[error("expected {expected}, got {got}")]
     WrongType {
-        /// What the entity declares.
+        /// The declared type.
         expected: &'static str,
-        /// What came.
+        /// The type that came.
         got: &'static str,
     },
-    /// Nothing between two commas, or an empty string.
+    /// An empty string, or nothing between two commas.
     #[error("a key must not be empty")]
     Empty,
     /// Too long.
@@ -42,18 +46,18 @@ pub enum InvalidKey {
     /// A composite key with another number of parts than declared.
     #[error("expected {expected} parts joined by `,`, got {got}")]
     WrongParts {
-        /// Declared.
+        /// The declared number.
         expected: usize,
-        /// Given.
+        /// The given number.
         got: usize,
     },
-    /// A `%` that is not followed by two hexadecimal digits, or bytes that are not UTF-8.
+    /// A `%` without two hexadecimal digits behind it, or bytes that are not UTF-8.
     #[error("`{0}` is not percent-encoded correctly")]
     BadEncoding(String),
 }
 
 impl KeyText {
-    /// Takes a text that is canonical already (from a store that we wrote).
+    /// Takes a text that is canonical already, such as one from a store that Millrace wrote.
     pub fn from_canonical(text: &str) -> Self {
         Self(text.into())
     }
@@ -70,8 +74,8 @@ impl KeyText {
         Self::bounded(&text)
     }
 
-    /// Reads what a person or a URL gives: parts joined by `,`; a string part may be percent-encoded.
-    /// The result is canonical, whatever spelling came in (`007` is `7`).
+    /// Reads a key as a person or a URL gives it: parts joined by `,`; a string part may be percent-encoded. The result is
+    /// canonical (`007` becomes `7`).
     pub fn parse(types: &[KeyType], text: &str) -> Result<Self, InvalidKey> {
         let parts: Vec<&str> = if types.len() == 1 { vec![text] } else { text.split(',').collect() };
         if parts.len() != types.len() {
@@ -84,13 +88,13 @@ impl KeyText {
             }
             match kind {
                 KeyType::Int64 => push_int(&mut canonical, part)?,
-                KeyType::String => push_escaped(&mut canonical, &percent_decode(part)?)?,
+                KeyType::String => push_escaped(&mut canonical, &decode_part(part)?)?,
             }
         }
         Self::bounded(&canonical)
     }
 
-    /// Whether [`KeyText::parse`] would leave the text as it is. Asked of every entry, so it copies nothing of a plain
+    /// Whether [`KeyText::parse`] would return the text unchanged. Runs for every entry, so it copies nothing of a plain
     /// key.
     pub fn is_canonical(mut types: impl ExactSizeIterator<Item = KeyType>, text: &str) -> bool {
         if text.len() > MAX_KEY_BYTES {
@@ -103,9 +107,12 @@ impl KeyText {
         types.all(|kind| parts.next().is_some_and(|part| is_canonical_part(kind, part))) && parts.next().is_none()
     }
 
-    /// The parts, decoded: what the key columns of ClickHouse hold.
+    /// The parts, decoded, as the key columns of ClickHouse hold them.
     pub fn parts(&self) -> Vec<String> {
-        self.0.split(',').map(|part| percent_decode(part).unwrap_or_else(|_| part.to_owned())).collect()
+        self.0
+            .split(',')
+            .map(|part| percent::decode_strict(part).map_or_else(|| part.to_owned(), Cow::into_owned))
+            .collect()
     }
 
     /// The canonical text.
@@ -160,7 +167,7 @@ fn is_canonical_part(kind: KeyType, part: &str) -> bool {
             let plain = digits.bytes().all(|byte| byte.is_ascii_digit()) && (part == "0" || !digits.starts_with('0'));
             plain && part.parse::<i64>().is_ok()
         }
-        KeyType::String if part.contains('%') => percent_decode(part).is_ok_and(|decoded| {
+        KeyType::String if part.contains('%') => percent::decode_strict(part).is_some_and(|decoded| {
             let mut escaped = String::new();
             push_escaped(&mut escaped, &decoded).is_ok() && escaped == part
         }),
@@ -168,7 +175,7 @@ fn is_canonical_part(kind: KeyType, part: &str) -> bool {
     }
 }
 
-/// Whether a character could be meant as a separator somewhere.
+/// Whether a character is a separator in a key, a URL or a Redis key.
 fn is_escaped(c: char) -> bool {
     matches!(c, '%' | '{' | '}' | ':' | '|' | ',' | '/') || c.is_control()
 }
@@ -190,41 +197,8 @@ fn push_escaped(text: &mut String, part: &str) -> Result<(), InvalidKey> {
     Ok(())
 }
 
-fn percent_decode(part: &str) -> Result<String, InvalidKey> {
-    if !part.contains('%') {
-        return Ok(part.to_owned());
-    }
-    let bad = || InvalidKey::BadEncoding(part.to_owned());
-    let mut bytes = Vec::with_capacity(part.len());
-    let mut rest = part.bytes();
-    while let Some(byte) = rest.next() {
-        if byte != b'%' {
-            bytes.push(byte);
-            continue;
-        }
-        let (Some(high), Some(low)) = (rest.next().and_then(hex), rest.next().and_then(hex)) else {
-            return Err(bad());
-        };
-        bytes.push(high * 16 + low);
-    }
-    String::from_utf8(bytes).map_err(|_| bad())
-}
-
-fn hex(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
-}
-
-/// The JSON type of a value, for error messages.
-pub(crate) fn kind_of(value: &serde_json::Value) -> &'static str {
-    use serde_json::Value;
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "an array",
-        Value::Object(_) => "an object",
-    }
+fn decode_part(part: &str) -> Result<Cow<'_, str>, InvalidKey> {
+    percent::decode_strict(part).ok_or_else(|| InvalidKey::BadEncoding(part.to_owned()))
 }
 
 #[cfg(test)]
@@ -237,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn integers_are_decimal_whatever_their_spelling() {
+    fn integers_are_decimal_in_every_spelling() {
         assert_eq!(one(KeyType::Int64, json!(7)).unwrap(), "7");
         assert_eq!(one(KeyType::Int64, json!("007")).unwrap(), "7");
         assert_eq!(one(KeyType::Int64, json!(-3)).unwrap(), "-3");
@@ -246,10 +220,26 @@ mod tests {
     }
 
     #[test]
-    fn strings_are_percent_encoded_where_a_separator_could_be_meant() {
+    fn separators_in_strings_are_percent_encoded() {
         assert_eq!(one(KeyType::String, json!("a/b:{c}|d,%\n")).unwrap(), "a%2Fb%3A%7Bc%7D%7Cd%2C%25%0A");
         assert_eq!(one(KeyType::String, json!("Zoë")).unwrap(), "Zoë");
         assert_eq!(one(KeyType::String, json!("")), Err(InvalidKey::Empty));
+    }
+
+    #[test]
+    fn canonical_texts_never_change() {
+        let golden = [
+            (KeyType::Int64, json!(-9_223_372_036_854_775_808i64), "-9223372036854775808"),
+            (KeyType::Int64, json!("-0"), "0"),
+            (KeyType::Int64, json!("+5"), "5"),
+            (KeyType::String, json!("% { } : | , /"), "%25 %7B %7D %3A %7C %2C %2F"),
+            (KeyType::String, json!("\u{0}\t\u{7f}\u{85}\u{2028}"), "%00%09%7F%C2%85\u{2028}"),
+            (KeyType::String, json!("a+b;c=d&e?f#g@h~i\\j\"k'l<m>n[o]"), "a+b;c=d&e?f#g@h~i\\j\"k'l<m>n[o]"),
+            (KeyType::String, json!("Zoë 😀"), "Zoë 😀"),
+        ];
+        for (kind, value, text) in golden {
+            assert_eq!(one(kind, value).as_deref(), Ok(text));
+        }
     }
 
     #[test]

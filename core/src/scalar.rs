@@ -1,4 +1,4 @@
-//! One value that a feature reads of an event, and the finished values that readers get.
+//! One typed value: what a feature reads from an event's JSON, and how a finished value is written for readers.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -7,17 +7,18 @@ use serde_json::Value as Json;
 
 use crate::decimal::InvalidDecimal;
 use crate::definitions::ValueType;
-use crate::key::kind_of;
+use crate::instant;
+use crate::json::kind_of;
 
 /// The most items of a list, entries of a map.
 const MAX_ITEMS: usize = 10_000;
-/// The longest text that a view reads, in bytes. Aggregates hold what they read, some of it many times over: a bound of
-/// each value is what bounds a slot, whatever comes in whatever order ([`crate::codec::max_bytes`]).
+/// The longest text that a view reads, in bytes. Aggregates hold the values that they read, some of them several times,
+/// so a bound on each value bounds a slot ([`crate::codec::max_bytes`]).
 pub const MAX_TEXT_BYTES: usize = 16 * 1024;
-/// The longest list or map that a view reads, in bytes of its JSON. A vector is as long as its type says.
+/// The longest list or map that a view reads, in bytes of its JSON. The length of a vector follows from its type.
 pub const MAX_NESTED_BYTES: usize = 64 * 1024;
 
-/// A value as an aggregate takes it. Its type is the input's declared one.
+/// A value as an aggregate takes it. Its type is the declared type of the aggregate's input.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Scalar<'a> {
     /// `int64`, and `timestamp` in epoch ms.
@@ -30,22 +31,22 @@ pub enum Scalar<'a> {
     Bool(bool),
     /// `string`.
     Text(Cow<'a, str>),
-    /// `list`, `map` and `vector`, as JSON in which each value is written as its declared type is.
+    /// `list`, `map` and `vector`, as JSON in which each value has the one form of its declared type.
     Json(Cow<'a, str>),
 }
 
 /// Why a property cannot be read as its declared type.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum InvalidValue {
-    /// Another type.
+    /// The value has another type.
     #[error("expected {expected}, got {got}")]
     WrongType {
         /// The declared type.
         expected: String,
-        /// What came.
+        /// The beginning of the value, or its JSON type.
         got: String,
     },
-    /// A decimal that would lose digits.
+    /// The value is not a decimal of the declared shape.
     #[error(transparent)]
     Decimal(#[from] InvalidDecimal),
     /// Too many items.
@@ -56,15 +57,15 @@ pub enum InvalidValue {
     TooLarge {
         /// The declared type.
         kind: String,
-        /// Its length.
+        /// The length of the value.
         bytes: usize,
-        /// The longest that is read.
+        /// The largest length that is read.
         most: usize,
     },
 }
 
 impl<'a> Scalar<'a> {
-    /// Reads a JSON text as `kind`. Null is none, and so is an object that holds no value, because ClickHouse's JSON
+    /// Reads a JSON text as `kind`. Null gives None, and so does an object that holds no value, because ClickHouse's JSON
     /// keeps nothing of it. Numbers may come as strings.
     pub fn read(text: &'a str, kind: &ValueType) -> Result<Option<Self>, InvalidValue> {
         let text = text.trim();
@@ -86,13 +87,13 @@ impl<'a> Scalar<'a> {
                 "false" => Self::Bool(false),
                 _ => return Err(wrong()),
             },
-            ValueType::Timestamp => Self::Int(timestamp(number).ok_or_else(wrong)?),
+            ValueType::Timestamp => Self::Int(instant::parse(number).ok_or_else(wrong)?),
             ValueType::String => match unquoted {
                 Some(string) => {
                     bounded(string.len(), MAX_TEXT_BYTES)?;
                     Self::Text(string)
                 }
-                // Written as a number where a name is meant: its text, which has one form only.
+                // An integer or truth value for a string property stands for its text, which has only one form.
                 None if is_plain(text) => Self::Text(Cow::Borrowed(text)),
                 None => return Err(wrong()),
             },
@@ -127,7 +128,7 @@ impl<'a> Scalar<'a> {
         }
     }
 
-    /// A total order among values of one type: numeric, or by bytes.
+    /// A total order among values of one type: by number, or by bytes.
     pub fn order(&self, other: &Self) -> Ordering {
         match (self, other) {
             (Self::Int(a), Self::Int(b)) => a.cmp(b),
@@ -139,7 +140,7 @@ impl<'a> Scalar<'a> {
         }
     }
 
-    /// As JSON for readers: decimals, and integers that a double would bend, are strings.
+    /// The value as JSON for readers. Decimals, and integers that a double cannot hold exactly, are strings.
     pub fn to_json(&self, kind: &ValueType) -> Json {
         match (self, kind) {
             (Self::Int(v), _) => int_json(i128::from(*v)),
@@ -164,12 +165,12 @@ impl<'a> Scalar<'a> {
     }
 }
 
-/// An integer as JSON: a number up to 2^53, a string past it.
+/// An integer as JSON: a number up to 2^53, a string beyond.
 pub fn int_json(value: i128) -> Json {
     const EXACT: i128 = 1 << 53;
     match i64::try_from(value) {
         Ok(small) if (-EXACT..=EXACT).contains(&value) => Json::Number(small.into()),
-        _ => Json::String(value.to_string()),
+        Ok(_) | Err(_) => Json::String(value.to_string()),
     }
 }
 
@@ -178,27 +179,23 @@ fn unquote(text: &str) -> Option<Cow<'_, str>> {
     if inner.contains('\\') { serde_json::from_str(text).ok().map(Cow::Owned) } else { Some(Cow::Borrowed(inner)) }
 }
 
-fn timestamp(text: &str) -> Option<i64> {
-    text.parse().ok().or_else(|| chrono::DateTime::parse_from_rfc3339(text).ok().map(|t| t.timestamp_millis()))
-}
-
-/// Whether that JSON text is an integer or a truth value in its only form.
+/// Whether a JSON text is an integer or a truth value in its only form.
 fn is_plain(text: &str) -> bool {
     let digits = text.strip_prefix('-').unwrap_or(text);
     let integer = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     matches!(text, "true" | "false") || (integer && (text == "0" || !digits.starts_with('0')))
 }
 
-/// Whether a value is anything but objects around nothing. A null entry is an absent one, as a null property is.
+/// Whether a value holds more than nested empty objects. A null entry is the same as an absent one.
 fn has_leaf(value: &Json) -> bool {
     match value {
         Json::Null => false,
         Json::Object(entries) => entries.values().any(has_leaf),
-        _ => true,
+        Json::Bool(_) | Json::Number(_) | Json::String(_) | Json::Array(_) => true,
     }
 }
 
-/// The same value with each part written as its declared type is, so that equal values are equal texts.
+/// The same value with each part in the one form of its declared type, so that equal values are equal texts.
 fn nested(value: Json, kind: &ValueType) -> Result<Json, InvalidValue> {
     let wrong = |value: &Json| InvalidValue::WrongType { expected: kind.to_string(), got: kind_of(value).to_owned() };
     match (kind, value) {
@@ -225,7 +222,16 @@ fn nested(value: Json, kind: &ValueType) -> Result<Json, InvalidValue> {
         }
         (ValueType::List(_) | ValueType::Map(_) | ValueType::Vector(_), value) => Err(wrong(&value)),
         (ValueType::String, value) if !value.is_string() => Err(wrong(&value)),
-        (_, value) => match Scalar::read(&value.to_string(), kind)? {
+        (
+            ValueType::Int64
+            | ValueType::Float64
+            | ValueType::Decimal(_)
+            | ValueType::Bool
+            | ValueType::Timestamp
+            | ValueType::String
+            | ValueType::Any,
+            value,
+        ) => match Scalar::read(&value.to_string(), kind)? {
             Some(scalar) => Ok(scalar.to_json(kind)),
             None => Err(wrong(&value)),
         },
@@ -283,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_has_one_form_and_what_holds_nothing_is_absent() {
+    fn a_text_has_one_form_and_a_value_that_holds_nothing_is_absent() {
         assert_eq!(read("12", "string").unwrap(), Some(Scalar::Text("12".into())));
         assert_eq!(read("true", "string").unwrap(), Some(Scalar::Text("true".into())));
         for text in ["1.5", "1e3", "-0", "01", "[1]", "{\"a\":1}"] {
@@ -298,24 +304,24 @@ mod tests {
     }
 
     #[test]
-    fn a_value_is_as_long_as_feature_state_can_keep() {
+    fn the_length_of_a_value_is_bounded() {
         let text = |bytes: usize| format!("\"{}\"", "x".repeat(bytes));
         assert!(read(&text(MAX_TEXT_BYTES), "string").is_ok());
         let refused = read(&text(MAX_TEXT_BYTES + 1), "string").unwrap_err();
         assert_eq!(refused.to_string(), "16385 bytes; a view reads a string of at most 16384");
-        // By its bytes, not by how it is written.
+        // The bytes of the value count, not those of its JSON.
         assert!(read(&format!("\"{}\"", "\\u0041".repeat(MAX_TEXT_BYTES)), "string").is_ok());
         assert!(read(&format!("\"{}\"", "é".repeat(MAX_TEXT_BYTES)), "string").is_err());
         let list = |item: &str| format!("[{}]", vec![text(99); MAX_NESTED_BYTES / 102].join(item));
         assert!(read(&list(", "), "list<string>").is_ok(), "spaces do not count");
         assert!(read(&list(",\"xxx\","), "list<string>").is_err());
         assert!(read(&format!("[{}]", vec!["0.12345678901234567"; 8_192].join(",")), "vector(8192)").is_ok());
-        // What is only counted is not kept.
+        // A value that is only counted is not kept.
         assert!(Scalar::read(&text(1_000_000), &ValueType::Any).is_ok());
     }
 
     #[test]
-    fn what_a_double_would_bend_is_answered_as_text() {
+    fn numbers_that_a_double_cannot_hold_are_written_as_text() {
         let money = ValueType::Decimal(DecimalType { precision: 18, scale: 2 });
         assert_eq!(Scalar::Decimal(1250).to_json(&money), "12.50");
         assert_eq!(Scalar::Int(1 << 53).to_json(&ValueType::Int64), 1i64 << 53);

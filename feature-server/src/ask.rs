@@ -283,11 +283,7 @@ pub(crate) fn joined(names: &[String]) -> Result<String, RequestError> {
 pub(crate) fn instant(text: &str) -> Result<i64, RequestError> {
     // In a query string a `+` stands for a space.
     let text = text.replace(' ', "+");
-    let ms = text
-        .parse()
-        .ok()
-        .or_else(|| chrono::DateTime::parse_from_rfc3339(&text).ok().map(|instant| instant.timestamp_millis()));
-    match ms {
+    match millrace_core::instant::parse(&text) {
         Some(ms) if INSTANTS.contains(&ms) => Ok(ms),
         Some(_) => Err(RequestError::invalid("as_of", "expected an instant of the years 0000 to 9999")),
         None => Err(RequestError::invalid("as_of", "expected RFC 3339 or epoch milliseconds")),

@@ -1,189 +1,195 @@
-//! From request bodies to entries: split, validate, append. Knows nothing of HTTP.
-
-use std::borrow::Cow;
+//! From the text of a request to entries: checks each event and appends the valid ones. Where events begin and end is
+//! left to `split`, HTTP to `http`.
 
 use millrace_common::clock::now_ms;
-use millrace_common::log::{AppendError, Appender};
-use millrace_core::event::{Event, EventId, EventReader, MAX_EVENT_BYTES, Rejected};
+use millrace_common::log::AppendError;
+use millrace_core::definitions::Definitions;
+use millrace_core::event::{Event, EventForm, EventId, MAX_EVENT_BYTES, Rejected};
+use millrace_core::fast_path::reader::EventReader;
 use millrace_core::partition::Partition;
 use millrace_core::position::Position;
-use serde_json::value::RawValue;
 
-use crate::cloudevents::Mode;
+use crate::cloudevents::CloudEventsMode;
 use crate::error::RequestError;
+use crate::service::OpenLog;
+use crate::split::{self, BodyForm, MAX_EVENTS, NOT_UTF8};
 
-/// The most events of one request.
-const MAX_EVENTS: usize = 50_000;
-
-/// What a request says of its events besides the events.
+/// What a request says about its events besides the events.
 #[derive(Clone, Debug, Default)]
 pub struct RequestContext<'h> {
-    /// `Idempotency-Key`: gives events without an id one that a resend repeats.
+    /// `Idempotency-Key`. Events without an id get one that a resend of the request repeats.
     pub idempotency_key: Option<String>,
     /// `traceparent` of the request.
     pub traceparent: Option<String>,
-    /// Whether the events are in the flat form of `POST /event`.
-    pub flat: bool,
-    /// How they are CloudEvents, if they are.
-    pub cloudevents: Option<Mode<'h>>,
+    /// Where events have their properties.
+    pub form: EventForm,
+    /// The content mode, when they are CloudEvents.
+    pub cloudevents: Option<CloudEventsMode<'h>>,
+}
+
+/// The events of a request, checked, each with its index in the request.
+#[derive(Debug, Default)]
+pub struct CheckedEvents {
+    /// Those that may enter the log.
+    pub valid: Vec<(usize, Event)>,
+    /// Those that may not.
+    pub rejected: Vec<(usize, Rejected)>,
 }
 
 /// An event that is in the log.
 #[derive(Clone, Debug)]
 pub struct Accepted {
-    /// Where.
+    /// Its partition.
     pub partition: Partition,
-    /// Its place there.
+    /// Its position there.
     pub position: Position,
     /// Its id.
     pub event_id: String,
 }
 
-/// The form of a body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
-    /// One object.
-    One,
-    /// An array.
-    Array,
-    /// An object a line.
-    Lines,
+/// Checks the events of a body. `declared` is the body's form when the request declares it.
+pub fn check(
+    definitions: &Definitions,
+    context: &RequestContext<'_>,
+    body: &str,
+    declared: Option<BodyForm>,
+) -> Result<(BodyForm, CheckedEvents), RequestError> {
+    let checker = Checker { definitions, context };
+    let form = split::form(body, declared)?;
+    let checked = match form {
+        BodyForm::One => checker.one(body, declared)?,
+        BodyForm::Lines => checker.each(&split::lines(body)?),
+        BodyForm::Array => match checker.array_in_one_pass(body) {
+            Some(checked) => checked,
+            None => checker.each(&split::array(body)?),
+        },
+    };
+    Ok((form, checked))
 }
 
-/// Stands for a line that is no text: no JSON either.
-const NOT_UTF8: &str = "\u{fffd}";
-
-/// The body as text. Of lines only those that are none are left out, and each of them is rejected by itself.
-pub fn text(body: &[u8], lines: bool) -> Result<Cow<'_, str>, RequestError> {
-    match std::str::from_utf8(body) {
-        Ok(text) => Ok(Cow::Borrowed(text)),
-        Err(_) if lines => {
-            let lines = body.split(|byte| *byte == b'\n').map(|line| std::str::from_utf8(line).unwrap_or(NOT_UTF8));
-            Ok(Cow::Owned(lines.collect::<Vec<_>>().join("\n")))
+/// Appends the valid events in order. Returns those that are in the log, or an error that names them when the log did
+/// not take all.
+pub async fn append(log: &OpenLog, valid: Vec<(usize, Event)>) -> Result<Vec<(usize, Accepted)>, RequestError> {
+    let placed: Vec<(Partition, &Event)> =
+        valid.iter().map(|(_, event)| (event.partition(log.partitions), event)).collect();
+    let outcomes = log.appender.append_batch(&placed).await;
+    let partitions: Vec<Partition> = placed.into_iter().map(|(partition, _)| partition).collect();
+    let mut accepted = Vec::with_capacity(valid.len());
+    let mut failure: Option<AppendError> = None;
+    for (((index, event), partition), outcome) in valid.into_iter().zip(partitions).zip(outcomes) {
+        match outcome {
+            Ok(position) => accepted.push((index, Accepted { partition, position, event_id: event.id.into_string() })),
+            Err(error) => failure = Some(error),
         }
-        Err(error) => Err(RequestError::Unparsable(format!("not UTF-8: {error}"))),
+    }
+    match failure {
+        None => Ok(accepted),
+        Some(error) => {
+            let accepted = accepted.into_iter().map(|(index, _)| index).collect();
+            Err(RequestError::Unavailable { reason: error.to_string(), accepted })
+        }
     }
 }
 
-/// Finds the events in a body, without looking into them. `told` is its form where the request says it.
-pub fn split(body: &str, told: Option<Form>) -> Result<(Form, Vec<&str>), RequestError> {
-    let form = match (body.trim_start().as_bytes().first(), told) {
-        (None, told) => {
-            let expected = match told {
-                None => "an event or an array of events",
-                Some(Form::One) => "a JSON object: the event, or its data where headers hold the rest of it",
-                Some(Form::Array) => "an array of events",
-                Some(Form::Lines) => "an event a line",
-            };
-            return Err(RequestError::Unparsable(format!("the body is empty; expected {expected}")));
+struct Checker<'c, 'h> {
+    definitions: &'c Definitions,
+    context: &'c RequestContext<'h>,
+}
+
+impl Checker<'_, '_> {
+    /// A body that is one event. Whether it is JSON at all only matters once the event is rejected.
+    fn one(&self, body: &str, declared: Option<BodyForm>) -> Result<CheckedEvents, RequestError> {
+        if body.len() > MAX_EVENT_BYTES {
+            return Err(RequestError::TooLarge(too_large()));
         }
-        (_, Some(form)) => form,
-        (Some(b'['), None) => Form::Array,
-        (Some(_), None) => Form::One,
-    };
-    let events: Vec<&str> = match form {
-        Form::One => vec![body],
-        Form::Lines => body.lines().filter(|line| !line.trim().is_empty()).collect(),
-        Form::Array => {
-            let items: Vec<&RawValue> = serde_json::from_str(body)
-                .map_err(|error| RequestError::Unparsable(format!("the body is no JSON array: {error}")))?;
-            items.into_iter().map(RawValue::get).collect()
+        let checked = self.each(&[body]);
+        if !checked.rejected.is_empty() && !split::is_json(body) {
+            let advice = if declared.is_none() { "; send lines as application/x-ndjson" } else { "" };
+            return Err(RequestError::Unparsable(format!("the body is not valid JSON{advice}")));
         }
-    };
-    if form == Form::One && body.len() > MAX_EVENT_BYTES {
-        return Err(RequestError::TooLarge(too_large()));
+        Ok(checked)
     }
-    if events.len() > MAX_EVENTS {
-        return Err(RequestError::TooLarge(format!("more than {MAX_EVENTS} events in one request")));
+
+    fn each(&self, texts: &[&str]) -> CheckedEvents {
+        let mut reader = EventReader::new(self.definitions, self.context.form);
+        let mut checked = CheckedEvents::default();
+        for (index, text) in texts.iter().enumerate() {
+            let event = self.event(&mut reader, index, text);
+            checked.add(index, event.map(|event| self.traced(event)));
+        }
+        checked
     }
-    if form == Form::One && serde_json::from_str::<serde::de::IgnoredAny>(body).is_err() {
-        let advice = if told.is_none() { "; send lines as application/x-ndjson" } else { "" };
-        return Err(RequestError::Unparsable(format!("the body is not valid JSON{advice}")));
+
+    fn event<'b>(&self, reader: &mut EventReader<'_, 'b>, index: usize, text: &'b str) -> Result<Event, Rejected> {
+        if text.len() > MAX_EVENT_BYTES {
+            return Err(Rejected::new("", too_large()));
+        }
+        if text == NOT_UTF8 {
+            return Err(Rejected::new("", "the line is not UTF-8"));
+        }
+        let make_id = || self.make_id(index);
+        match self.context.cloudevents {
+            Some(mode) => mode.raw_event(text)?.validate(self.definitions, now_ms(), make_id),
+            None => reader.read(text, now_ms(), make_id),
+        }
     }
-    Ok((form, events))
+
+    /// Checks the events of an array while looking for where each ends. Returns None for an array that the fast path
+    /// does not understand whole.
+    fn array_in_one_pass(&self, body: &str) -> Option<CheckedEvents> {
+        if self.context.cloudevents.is_some() {
+            return None;
+        }
+        let mut reader = EventReader::new(self.definitions, self.context.form);
+        let mut checked = CheckedEvents::default();
+        let mut rest = skip_spaces(body).strip_prefix('[')?;
+        for index in 0..MAX_EVENTS {
+            let text = skip_spaces(rest);
+            let first = reader.read_first(text, now_ms(), || self.make_id(index))?;
+            let event = if first.length > MAX_EVENT_BYTES { Err(Rejected::new("", too_large())) } else { first.event };
+            checked.add(index, event.map(|event| self.traced(event)));
+            let after = skip_spaces(&text[first.length..]);
+            match after.strip_prefix(',') {
+                Some(next) => rest = next,
+                None => return skip_spaces(after.strip_prefix(']')?).is_empty().then_some(checked),
+            }
+        }
+        None
+    }
+
+    fn make_id(&self, index: usize) -> EventId {
+        match &self.context.idempotency_key {
+            Some(key) => EventId::Given(format!("{key}-{index}")),
+            None => EventId::Made(uuid::Uuid::now_v7().to_string()),
+        }
+    }
+
+    /// The event with the trace of the request, when it has none of its own.
+    fn traced(&self, mut event: Event) -> Event {
+        if event.traceparent.is_none() {
+            event.traceparent.clone_from(&self.context.traceparent);
+        }
+        event
+    }
+}
+
+impl CheckedEvents {
+    fn add(&mut self, index: usize, event: Result<Event, Rejected>) {
+        match event {
+            Ok(event) => self.valid.push((index, event)),
+            Err(reason) => self.rejected.push((index, reason)),
+        }
+    }
 }
 
 fn too_large() -> String {
     format!("an event must not be larger than {MAX_EVENT_BYTES} bytes")
 }
 
-/// Validates one event of a request.
-pub fn validate<'b>(
-    reader: &mut EventReader<'_, 'b>,
-    context: &RequestContext<'_>,
-    index: usize,
-    text: &'b str,
-) -> Result<Event, Rejected> {
-    if text.len() > MAX_EVENT_BYTES {
-        return Err(Rejected { field: String::new(), reason: too_large() });
-    }
-    if text == NOT_UTF8 {
-        return Err(Rejected { field: String::new(), reason: "the line is not UTF-8".to_owned() });
-    }
-    let make_id = || match &context.idempotency_key {
-        Some(key) => EventId::Given(format!("{key}-{index}")),
-        None => EventId::Made(uuid::Uuid::now_v7().to_string()),
-    };
-    let mut event = match context.cloudevents {
-        Some(mode) => mode.raw_event(text)?.validate(reader.definitions(), now_ms(), make_id)?,
-        None => reader.read(text, now_ms(), make_id)?,
-    };
-    if event.traceparent.is_none() {
-        event.traceparent.clone_from(&context.traceparent);
-    }
-    Ok(event)
-}
-
-/// Appends valid events in order. Each has its own outcome.
-pub async fn append(appender: &Appender, partitions: u16, events: Vec<Event>) -> Vec<Result<Accepted, AppendError>> {
-    let placed: Vec<(Partition, &Event)> = events.iter().map(|event| (event.partition(partitions), event)).collect();
-    let outcomes = appender.append_batch(&placed).await;
-    let places: Vec<Partition> = placed.into_iter().map(|(partition, _)| partition).collect();
-    let accepted = |((event, partition), outcome): ((Event, Partition), Result<Position, AppendError>)| {
-        outcome.map(|position| Accepted { partition, position, event_id: event.id.into_string() })
-    };
-    events.into_iter().zip(places).zip(outcomes).map(accepted).collect()
+/// The text behind JSON's white space.
+fn skip_spaces(text: &str) -> &str {
+    text.trim_start_matches([' ', '\n', '\t', '\r'])
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_body_is_an_object_an_array_or_lines() {
-        assert_eq!(split(r#"{"a":1}"#, None).unwrap(), (Form::One, vec![r#"{"a":1}"#]));
-        assert_eq!(split(r#" [{"a":1},{"b":2}]"#, None).unwrap(), (Form::Array, vec![r#"{"a":1}"#, r#"{"b":2}"#]));
-        assert_eq!(
-            split("{\"a\":1}\n\n{\"b\"\n", Some(Form::Lines)).unwrap(),
-            (Form::Lines, vec![r#"{"a":1}"#, r#"{"b""#])
-        );
-        assert_eq!(text(b"a\n\xff\xc3\xa9\n\nb", true).unwrap(), "a\n\u{fffd}\n\nb");
-        assert!(matches!(text(b"\xff", false), Err(RequestError::Unparsable(_))));
-        for bad in ["", "  ", "{", "[{}", "{} {}"] {
-            assert!(matches!(split(bad, None), Err(RequestError::Unparsable(_))), "{bad}");
-        }
-    }
-
-    #[test]
-    fn an_empty_body_is_told_what_its_form_expects() {
-        for (told, part) in [
-            (None, "an event or an array of events"),
-            (Some(Form::One), "a JSON object: the event, or its data"),
-            (Some(Form::Array), "expected an array of events"),
-            (Some(Form::Lines), "an event a line"),
-        ] {
-            let error = split(" \n", told).unwrap_err().to_string();
-            assert!(error.contains(part), "{error}");
-        }
-    }
-
-    #[test]
-    fn one_event_that_is_too_large_is_a_request_that_is() {
-        let event = |bytes: usize| format!(r#"{{"type":"{}"}}"#, "x".repeat(bytes - r#"{"type":""}"#.len()));
-        assert!(split(&event(MAX_EVENT_BYTES), None).is_ok());
-        for told in [None, Some(Form::One)] {
-            assert!(matches!(split(&event(MAX_EVENT_BYTES + 1), told), Err(RequestError::TooLarge(_))));
-        }
-        assert!(split(&format!("[{}]", event(MAX_EVENT_BYTES + 1)), None).is_ok(), "its neighbours are taken");
-    }
-}
+mod tests;

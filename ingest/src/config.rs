@@ -11,11 +11,11 @@ use millrace_common::config::{ProcessConfig, StoreConfig, parse_duration};
 #[derive(Clone, Debug, Parser)]
 #[command(name = "ingest", version)]
 pub struct Config {
-    /// Where events are taken. Loopback unless told otherwise.
+    /// The address that takes events. Loopback by default.
     #[arg(long, env = "MILLRACE_INGEST_LISTEN", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
 
-    /// The largest request body in bytes.
+    /// The largest request body, in bytes.
     #[arg(long, env = "MILLRACE_INGEST_MAX_BODY", default_value_t = 16 * 1024 * 1024)]
     pub max_body: usize,
 
@@ -23,7 +23,7 @@ pub struct Config {
     #[arg(long, env = "MILLRACE_INGEST_BODY_TIMEOUT", default_value = "30s", value_parser = parse_duration)]
     pub body_timeout: Duration,
 
-    /// The most requests in hand at once; beyond it the answer is 503, so that memory stays bounded.
+    /// The most requests in flight at once. More are answered with 503, so that memory stays bounded.
     #[arg(long, env = "MILLRACE_INGEST_MAX_REQUESTS", default_value_t = 1_000)]
     pub max_requests: usize,
 

@@ -1,4 +1,4 @@
-//! What a sender is told when a request cannot be taken. Every body is `{"error": …, "field"?: …}`.
+//! Errors of requests, and their answers. Every body is `{"error": …, "field"?: …}`.
 
 use axum::Json;
 use axum::http::header::{CONNECTION, RETRY_AFTER};
@@ -8,34 +8,34 @@ use millrace_common::body::BodyError;
 use millrace_core::event::Rejected;
 use serde_json::json;
 
-/// A request that is not taken as a whole.
+/// Why a request failed as a whole.
 #[derive(Debug, thiserror::Error)]
 pub enum RequestError {
-    /// The body is no JSON of the expected form.
+    /// The body is not JSON of the expected form.
     #[error("{0}")]
     Unparsable(String),
-    /// The body, or the number of its events, is over the limit.
+    /// The body has too many bytes or too many events.
     #[error("{0}")]
     TooLarge(String),
-    /// The body is compressed, or encoded otherwise.
-    #[error("the header `Content-Encoding: {0}` is not taken; send the body as it is")]
+    /// The body is compressed or encoded otherwise.
+    #[error("`Content-Encoding: {0}` is not supported; send the body unencoded")]
     Encoded(String),
-    /// There is no such route, or it takes another method.
+    /// The route does not exist, or takes another method.
     #[error("{1}")]
     Route(StatusCode, &'static str),
     /// The body did not arrive in time.
     #[error("the request body did not arrive in time")]
     Slow,
-    /// Too many others are in hand.
-    #[error("too many requests in hand; try again later")]
+    /// Too many other requests are in flight.
+    #[error("too many requests in flight; try again later")]
     Busy,
-    /// One event, and it is not valid.
+    /// The only event of the request is not valid.
     #[error("{}", .0.reason)]
     Rejected(Rejected),
-    /// The log is away or under pressure; these events (by index) were accepted before.
+    /// The log is unavailable or under memory pressure.
     #[error("{reason}; try again later")]
     Unavailable {
-        /// What is wrong.
+        /// Why.
         reason: String,
         /// Indexes of the events that are in the log.
         accepted: Vec<usize>,
@@ -43,8 +43,8 @@ pub enum RequestError {
 }
 
 impl RequestError {
-    /// Whether the body may not have been read to its end: a next request on the connection would be taken for the
-    /// rest of this one.
+    /// Whether the body may not have been read to its end. The connection must then close, because its next request
+    /// would be read as the rest of this body.
     fn leaves_body_unread(&self) -> bool {
         matches!(self, Self::TooLarge(_) | Self::Slow | Self::Busy)
     }
@@ -70,7 +70,7 @@ impl IntoResponse for RequestError {
             Self::Encoded(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, json!({ "error": error })),
             Self::Route(status, _) => (status, json!({ "error": error })),
             Self::Slow => (StatusCode::REQUEST_TIMEOUT, json!({ "error": error })),
-            // What is wrong with the event as a whole has no field.
+            // An error about the event as a whole names no field.
             Self::Rejected(Rejected { field, .. }) if field.is_empty() => {
                 (StatusCode::UNPROCESSABLE_ENTITY, json!({ "error": error }))
             }

@@ -1,4 +1,5 @@
-//! The routes of ingest: `POST /v1/events` (object, array, NDJSON, CloudEvents) and `POST /event` (flat).
+//! The HTTP API of ingest: `POST /v1/events` (object, array, NDJSON, CloudEvents) and `POST /event` (flat form). Checking and
+//! appending events is left to `admit`.
 
 use std::sync::Arc;
 
@@ -8,25 +9,26 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{Router, post};
-use millrace_core::event::{EventReader, Rejected};
+use millrace_common::body;
+use millrace_core::event::{EventForm, Rejected};
 use serde::Serialize;
 use serde_json::json;
 
-use crate::admit::{Accepted, Form, RequestContext, append, split, text, validate};
-use crate::cloudevents::Mode;
+use crate::admit::{self, Accepted, CheckedEvents, RequestContext};
+use crate::cloudevents::CloudEventsMode;
 use crate::error::RequestError;
-use crate::state::{Ready, Shared};
-use millrace_common::body;
+use crate::service::IngestService;
+use crate::split::{self, BodyForm};
 
-/// The longest header that is looked at: an idempotency key and an index make an event id.
+/// The longest header that is read. An idempotency key and an index together must fit an event id.
 const MAX_HEADER_BYTES: usize = 200;
 
 /// The routes that take events.
-pub fn routes(shared: Arc<Shared>) -> Router {
-    Router::new().route("/v1/events", post(events)).route("/event", post(flat_event)).with_state(shared)
+pub fn routes(service: Arc<IngestService>) -> Router {
+    Router::new().route("/v1/events", post(events)).route("/event", post(flat_event)).with_state(service)
 }
 
-/// Answers in words what no route, or no method of one, takes.
+/// Answers requests that match no route, or no method of their route, with a JSON error.
 pub fn with_fallbacks(routes: Router) -> Router {
     routes
         .method_not_allowed_fallback(|| async {
@@ -37,90 +39,79 @@ pub fn with_fallbacks(routes: Router) -> Router {
         })
 }
 
-async fn events(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Body) -> Result<Response, RequestError> {
-    take(&shared, &headers, body, false).await
-}
-
-async fn flat_event(
-    State(shared): State<Arc<Shared>>,
+async fn events(
+    State(service): State<Arc<IngestService>>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, RequestError> {
-    take(&shared, &headers, body, true).await
+    take(&service, &headers, body, EventForm::Nested).await
 }
 
-async fn take(shared: &Shared, headers: &HeaderMap, body: Body, flat: bool) -> Result<Response, RequestError> {
-    let _permit = shared.permits.try_acquire().map_err(|_| RequestError::Busy)?;
-    let body = body::read(body, shared.max_body, shared.body_timeout).await?;
-    if let Some(encoding) = header_text(headers, header::CONTENT_ENCODING.as_str())?
-        && !encoding.eq_ignore_ascii_case("identity")
-    {
-        return Err(RequestError::Encoded(encoding.to_owned()));
-    }
-    let content_type = header_text(headers, header::CONTENT_TYPE.as_str())?.unwrap_or_default();
-    let cloudevents = Mode::of(content_type, headers)?;
-    if flat && cloudevents.is_some() {
-        return Err(RequestError::Unparsable("POST /event takes no CloudEvents; send them to /v1/events".into()));
-    }
-    let ndjson = content_type.contains("ndjson") || content_type.contains("jsonl");
-    let form = cloudevents.map(Mode::form).or(ndjson.then_some(Form::Lines));
-    let text = &*text(&body, ndjson)?;
-    let context = RequestContext {
-        idempotency_key: header_text(headers, "idempotency-key")?.map(str::to_owned),
-        // A trace that cannot be read is nobody's reason to lose an event.
-        traceparent: header_text(headers, "traceparent").ok().flatten().map(str::to_owned),
-        flat,
-        cloudevents,
-    };
-    let ready = shared.ready()?;
-    let (form, items) = split(text, form)?;
-    if flat && form != Form::One {
+async fn flat_event(
+    State(service): State<Arc<IngestService>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, RequestError> {
+    take(&service, &headers, body, EventForm::Flat).await
+}
+
+async fn take(
+    service: &IngestService,
+    headers: &HeaderMap,
+    body: Body,
+    form: EventForm,
+) -> Result<Response, RequestError> {
+    let _permit = service.permits.try_acquire().map_err(|_| RequestError::Busy)?;
+    let body = body::read(body, service.max_body, service.body_timeout).await?;
+    let described = DescribedRequest::read(headers, form)?;
+    let text = split::text(&body, described.has_lines)?;
+    let log = service.open_log()?;
+    let (body_form, checked) = admit::check(&log.definitions, &described.context, &text, described.body_form)?;
+    if form == EventForm::Flat && body_form != BodyForm::One {
         return Err(RequestError::Unparsable("POST /event takes one event; send many to /v1/events".into()));
     }
-    let admitted = admit(&ready, &context, &items).await.inspect_err(|_| shared.counters.refused.increment(1))?;
-    shared.counters.accepted.increment(admitted.accepted.len() as u64);
-    shared.counters.rejected.increment(admitted.rejected.len() as u64);
-    answer(form, admitted, context.cloudevents)
+    let CheckedEvents { valid, rejected } = checked;
+    let accepted = admit::append(&log, valid).await.inspect_err(|_| service.counters.refused.increment(1))?;
+    service.counters.accepted.increment(accepted.len() as u64);
+    service.counters.rejected.increment(rejected.len() as u64);
+    answer(body_form, accepted, rejected, described.context.cloudevents)
 }
 
-struct Admitted {
-    accepted: Vec<(usize, Accepted)>,
-    rejected: Vec<(usize, Rejected)>,
+/// What the headers of a request say about its body.
+struct DescribedRequest<'h> {
+    context: RequestContext<'h>,
+    /// The form of the body, when the headers declare it.
+    body_form: Option<BodyForm>,
+    /// Whether the body is lines of text, each of which can be refused alone.
+    has_lines: bool,
 }
 
-async fn admit(ready: &Ready, context: &RequestContext<'_>, items: &[&str]) -> Result<Admitted, RequestError> {
-    let mut rejected = Vec::new();
-    let (mut indexes, mut valid) = (Vec::with_capacity(items.len()), Vec::with_capacity(items.len()));
-    let mut reader = EventReader::new(&ready.definitions, context.flat);
-    for (index, item) in items.iter().enumerate() {
-        match validate(&mut reader, context, index, item) {
-            Ok(event) => {
-                indexes.push(index);
-                valid.push(event);
-            }
-            Err(reason) => rejected.push((index, reason)),
+impl<'h> DescribedRequest<'h> {
+    fn read(headers: &'h HeaderMap, form: EventForm) -> Result<Self, RequestError> {
+        if let Some(encoding) = header_text(headers, header::CONTENT_ENCODING.as_str())?
+            && !encoding.eq_ignore_ascii_case("identity")
+        {
+            return Err(RequestError::Encoded(encoding.to_owned()));
         }
-    }
-    drop(reader);
-    let outcomes = append(&ready.appender, ready.partitions, valid).await;
-    let mut accepted = Vec::with_capacity(outcomes.len());
-    let mut failure = None;
-    for (index, outcome) in indexes.into_iter().zip(outcomes) {
-        match outcome {
-            Ok(entry) => accepted.push((index, entry)),
-            Err(error) => failure = Some(error),
+        let content_type = header_text(headers, header::CONTENT_TYPE.as_str())?.unwrap_or_default();
+        let cloudevents = CloudEventsMode::of(content_type, headers)?;
+        if form == EventForm::Flat && cloudevents.is_some() {
+            return Err(RequestError::Unparsable("POST /event takes no CloudEvents; send them to /v1/events".into()));
         }
-    }
-    match failure {
-        None => Ok(Admitted { accepted, rejected }),
-        Some(error) => {
-            let accepted = accepted.into_iter().map(|(index, _)| index).collect();
-            Err(RequestError::Unavailable { reason: error.to_string(), accepted })
-        }
+        let has_lines = content_type.contains("ndjson") || content_type.contains("jsonl");
+        let body_form = cloudevents.map(CloudEventsMode::body_form).or(has_lines.then_some(BodyForm::Lines));
+        let context = RequestContext {
+            idempotency_key: header_text(headers, "idempotency-key")?.map(str::to_owned),
+            // A trace that cannot be read does not cost the event.
+            traceparent: header_text(headers, "traceparent").ok().flatten().map(str::to_owned),
+            form,
+            cloudevents,
+        };
+        Ok(Self { context, body_form, has_lines })
     }
 }
 
-/// What the sender of one event is told.
+/// The answer to a request with one event.
 #[derive(Serialize)]
 struct OneAccepted {
     event_id: String,
@@ -129,35 +120,51 @@ struct OneAccepted {
     status: &'static str,
 }
 
-fn answer(form: Form, admitted: Admitted, cloudevents: Option<Mode>) -> Result<Response, RequestError> {
-    let Admitted { mut accepted, mut rejected } = admitted;
-    if form == Form::One {
+fn answer(
+    form: BodyForm,
+    mut accepted: Vec<(usize, Accepted)>,
+    mut rejected: Vec<(usize, Rejected)>,
+    cloudevents: Option<CloudEventsMode<'_>>,
+) -> Result<Response, RequestError> {
+    if form == BodyForm::One {
         if let Some((_, rejected)) = rejected.pop() {
             return Err(RequestError::Rejected(rejected));
         }
-        if let Some((_, entry)) = accepted.pop() {
-            let id = entry.position.to_string();
-            let body = OneAccepted { event_id: entry.event_id, id, partition: entry.partition.0, status: "accepted" };
-            return Ok((StatusCode::ACCEPTED, Json(body)).into_response());
+        if let Some((_, accepted)) = accepted.pop() {
+            return Ok(one_answer(accepted));
         }
     }
-    // A batch of CloudEvents may be empty, says their format; of ours, that is a sender's mistake.
-    let none = accepted.is_empty() && (cloudevents.is_none() || !rejected.is_empty());
+    Ok(batch_answer(&accepted, rejected, cloudevents))
+}
+
+fn one_answer(accepted: Accepted) -> Response {
+    let id = accepted.position.to_string();
+    let body = OneAccepted { event_id: accepted.event_id, id, partition: accepted.partition.0, status: "accepted" };
+    (StatusCode::ACCEPTED, Json(body)).into_response()
+}
+
+fn batch_answer(
+    accepted: &[(usize, Accepted)],
+    rejected: Vec<(usize, Rejected)>,
+    cloudevents: Option<CloudEventsMode<'_>>,
+) -> Response {
+    let empty = accepted.is_empty() && rejected.is_empty();
+    // The CloudEvents format allows an empty batch. Elsewhere an empty request is a mistake of the sender.
+    let failed = accepted.is_empty() && !(empty && cloudevents.is_some());
     let rejected: Vec<_> = rejected
         .into_iter()
         .map(|(index, rejected)| json!({ "index": index, "field": rejected.field, "error": rejected.reason }))
         .collect();
-    let status = if none { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::ACCEPTED };
     let mut body = json!({ "accepted": accepted.len(), "rejected": rejected });
-    if none {
-        let empty = body["rejected"] == json!([]);
-        body["error"] =
-            if empty { "there is no event in this request" } else { "no event of this request is valid" }.into();
+    if failed {
+        let error = if empty { "there is no event in this request" } else { "no event of this request is valid" };
+        body["error"] = error.into();
     }
-    Ok((status, Json(body)).into_response())
+    let status = if failed { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::ACCEPTED };
+    (status, Json(body)).into_response()
 }
 
-/// A header's text, none where it is empty or not there.
+/// A header's text; None when it is empty or absent.
 fn header_text<'h>(headers: &'h HeaderMap, name: &str) -> Result<Option<&'h str>, RequestError> {
     let Some(value) = headers.get(name).filter(|value| !value.is_empty()) else { return Ok(None) };
     match value.to_str() {

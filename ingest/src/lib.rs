@@ -1,12 +1,13 @@
-//! HTTP events in, log entries out. Validates each event against its type and appends it; a 2xx means that Redis has
-//! it. Leaves duplicates, features and everything after the log to the consumers.
+//! HTTP events in, log entries out. Checks each event against its type and appends it; a 2xx means that Redis has it.
+//! Leaves duplicates, features and everything after the log to the consumers.
 
 mod admit;
 mod cloudevents;
 mod config;
 mod error;
 mod http;
-mod state;
+mod service;
+mod split;
 
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use config::Config;
 
-/// Serves until `shutdown`, then finishes the requests in hand.
+/// Serves until `shutdown`, then finishes the requests in flight.
 pub async fn run(
     config: Config,
     listener: TcpListener,
@@ -26,11 +27,11 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let readiness = Readiness::waiting("the log");
-    let shared = Arc::new(state::Shared::new(&config, readiness.clone()));
+    let service = Arc::new(service::IngestService::new(&config, readiness.clone()));
     let names = Names::new(&config.stores.namespace);
-    tokio::spawn(state::keep_current(shared.clone(), config.stores.redis_url.clone(), names, shutdown.clone()));
+    tokio::spawn(service::keep_current(service.clone(), config.stores.redis_url.clone(), names, shutdown.clone()));
     tokio::spawn(metrics_upkeep(metrics.clone(), shutdown.clone()));
-    let routes = http::with_fallbacks(http::routes(shared).merge(admin_routes(metrics, readiness)));
+    let routes = http::with_fallbacks(http::routes(service).merge(admin_routes(metrics, readiness)));
     let serving = tokio::spawn(serve(listener, routes, shutdown.clone()));
     shutdown.cancelled().await;
     drain(config.process.grace, async { Ok(serving.await??) }).await

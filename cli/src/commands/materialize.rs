@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use chrono::DateTime;
 use clap::Args;
 use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use millrace_common::clock::now_ms;
@@ -197,6 +196,5 @@ fn report_json(report: &Report) -> Value {
 }
 
 fn parse_instant(text: &str) -> Result<i64, String> {
-    let parsed = text.parse().ok().or_else(|| DateTime::parse_from_rfc3339(text).ok().map(|t| t.timestamp_millis()));
-    parsed.ok_or_else(|| "write for example 2026-01-31T00:00:00Z, or epoch milliseconds".to_owned())
+    millrace_core::instant::parse(text).ok_or_else(|| "write for example 2026-01-31T00:00:00Z, or epoch milliseconds".to_owned())
 }

@@ -11,7 +11,7 @@ use millrace_common::stores::clickhouse::{ClickHouse, Layout, Rows};
 use millrace_core::aggregate::Stamp;
 use millrace_core::assemble::{FeatureValue, Status, assemble};
 use millrace_core::definitions::{Definitions, DefinitionsSource, RouteInput, ValueType, View};
-use millrace_core::event::{Event, EventId, RawEvent};
+use millrace_core::event::{Event, EventForm, EventId, RawEvent};
 use millrace_core::extract;
 use millrace_core::key::KeyText;
 use millrace_core::partition::Partition;
@@ -91,7 +91,8 @@ fn log(definitions: &Definitions, seed: u64) -> Vec<Logged> {
         .map(|number| {
             let text = event_text(&mut random, seed, number, events_from);
             let made = EventId::Made(format!("made-{}", random.below(9)));
-            let event = RawEvent::parse(&text, false).unwrap().validate(definitions, start + 600_000, || made);
+            let event =
+                RawEvent::parse(&text, EventForm::Nested).unwrap().validate(definitions, start + 600_000, || made);
             let event = event.unwrap_or_else(|rejected| panic!("{rejected}: {text}"));
             let partition = event.partition(PARTITIONS);
             ms += random.below(3);
@@ -404,8 +405,10 @@ async fn more_distinct_values_than_are_exact_is_an_error_in_sql_too() {
     store.apply_definitions(&definitions).await.unwrap();
     let event = |user: u64, n: u64| {
         let text = format!("{{\"type\":\"click\",\"user_id\":{user},\"properties\":{{\"n\":{n}}}}}");
-        let event =
-            RawEvent::parse(&text, false).unwrap().validate(&definitions, NOW, || EventId::Made("x".into())).unwrap();
+        let event = RawEvent::parse(&text, EventForm::Nested)
+            .unwrap()
+            .validate(&definitions, NOW, || EventId::Made("x".into()))
+            .unwrap();
         (Partition(0), Position::new(NOW as u64, user << 32 | n), event)
     };
     let log: Vec<Logged> = (0..65_536).map(|n| event(1, n)).chain((0..65_537).map(|n| event(2, n))).collect();

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use millrace_common::stores::clickhouse::{ClickHouseError, Layout, Rows, migrate};
 use millrace_core::definitions::{Definitions, DefinitionsSource};
-use millrace_core::event::{EventId, RawEvent};
+use millrace_core::event::{EventForm, EventId, RawEvent};
 use millrace_core::partition::Partition;
 use millrace_core::position::Position;
 use serde_json::json;
@@ -50,7 +50,7 @@ async fn an_event_type_has_a_typed_view_without_duplicates() {
     }
     let text = r#"{"type":"purchase","id":"e1","household_id":7,"city":"a,b","house":-1,"time":1000,"properties":
         {"sales_value":12.5,"quantity":3,"coupon":true,"source":"till","odd `name`":1.5,"tags":["x"],"a":{"b":"9007199254740993"}}}"#;
-    let event = RawEvent::parse(text, false).unwrap();
+    let event = RawEvent::parse(text, EventForm::Nested).unwrap();
     let event = event.validate(&definitions, 2_000_000, || EventId::Made("x".into())).unwrap();
     let layout = Layout::new(&definitions);
     for token in ["once", "and again"] {

@@ -1,252 +1,52 @@
-//! The short way to an event against the long one, which is its naive twin.
+//! Goldens of what an event becomes in the log. They may never change: entries that are written stay.
 
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
 
-use proptest::prelude::*;
-use serde_json::json;
-
-use super::*;
-use crate::definitions::DefinitionsSource;
-
-const NOW: i64 = 1_700_000_000_000;
+use super::{EventForm, EventId, RawEvent};
+use crate::definitions::{Definitions, DefinitionsSource};
 
 const YAML: &str = r#"
-entities: { user: { key: user_id, type: int64 }, place: { key: [country, town], type: [string, int64] }, item: { key: item_id, type: string } }
+entities: { user: { key: user_id, type: int64 }, place: { key: [country, town], type: [string, int64] } }
 events:
-  click: { partition_by: user, entities: [place], schema: click.json }
-  bare: { partition_by: item }
+  click: { partition_by: user, entities: [place] }
 views:
   - name: clicks
     entity: user
     from: [click]
-    features:
-      - { name: a, agg: sum, value: properties.a, type: "decimal(18,2)", windows: [1h] }
-      - { name: b, agg: last, value: properties.b.c, type: int64, windows: [1h] }
-      - { name: n, agg: last, value: properties.b, type: "map<string,float64>", windows: [1h] }
-  - name: places
-    entity: place
-    from: [click]
-    features:
-      - { name: a, agg: sum, value: properties.a, type: "decimal(20,3)", windows: [1h] }
-      - { name: s, agg: last, value: properties.s, type: string, windows: [1h] }
+    features: [{ name: a, agg: sum, value: properties.a.b, type: "decimal(18,2)", windows: [1h] }]
 "#;
 
-static DEFINITIONS: LazyLock<Definitions> = LazyLock::new(definitions);
-
-fn definitions() -> Definitions {
-    let schema = json!({
-        "type": "object",
-        "required": ["a"],
-        "maxProperties": 4,
-        "properties": {
-            "a": { "type": ["string", "number"] },
-            "b": { "type": "object", "minProperties": 1 },
-            "s": { "type": ["string", "integer"], "maxLength": 3, "not": { "enum": ["bad", 7] } },
-            "x": { "uniqueItems": true, "contains": { "type": "null" } },
-        },
-        "propertyNames": { "pattern": "^[a-zé]{1,2}$" },
-    });
-    let schemas = BTreeMap::from([("click.json".to_owned(), schema)]);
-    Definitions::compile(DefinitionsSource { yaml: YAML.to_owned(), schemas }).unwrap()
-}
-
-fn made() -> EventId {
-    EventId::Made("made".to_owned())
-}
-
-fn short(text: &str) -> Option<Event> {
-    swift::short(&DEFINITIONS, text, NOW, made)
-}
-
-fn long(text: &str) -> Result<Event, Rejected> {
-    RawEvent::parse(text, false)?.validate(&DEFINITIONS, NOW, made)
-}
-
-const SCALARS: &[&str] = &[
-    "null",
-    "true",
-    "false",
-    "0",
-    "-0",
-    "-0.0",
-    "0e7",
-    "1",
-    "-17",
-    "007",
-    "1.5",
-    "1.50",
-    "12.345",
-    "1e2",
-    "1E-3",
-    "1e400",
-    "9007199254740993",
-    "9223372036854775807",
-    "-9223372036854775808",
-    "-9223372036854775809",
-    "18446744073709551615",
-    "18446744073709551616",
-    "999999999999999999",
-    "1000000000000000000",
-    "0.1",
-    "1.",
-    ".5",
-    "-",
-    "\"\"",
-    "\"a\"",
-    "\"bad\"",
-    "\"12.5\"",
-    "\"-0.5\"",
-    "\"12.5000\"",
-    "\"007\"",
-    "\"a\\n\\u00e9\"",
-    "\"é\"",
-    "\"\\ud800\"",
-    "\"\\ud83d\\ude00\"",
-    "\"a,b/{c}\"",
-    "\"\u{7f}\"",
-    "\"\t\"",
-    "\"\\/\"",
-    "tru",
-    "nullx",
-    "1700000000000",
-    "\"2023-11-14T12:00:00Z\"",
-    "\"2923-11-14T12:00:00Z\"",
-    "7",
-];
-
-const NAMES: &[&str] = &["a", "b", "c", "s", "x", "é", "", "a.b", "\\u0061", "long"];
-
-fn value() -> impl Strategy<Value = String> {
-    let scalar = proptest::sample::select(SCALARS).prop_map(str::to_owned);
-    scalar.prop_recursive(3, 12, 4, |inner| {
-        let array = proptest::collection::vec(inner.clone(), 0..4).prop_map(|items| format!("[{}]", items.join(" ,")));
-        prop_oneof![array, object(inner)]
-    })
-}
-
-fn object(value: impl Strategy<Value = String>) -> impl Strategy<Value = String> {
-    proptest::collection::vec((proptest::sample::select(NAMES), value), 0..5).prop_map(|members| {
-        let members: Vec<String> = members.iter().map(|(name, value)| format!("\"{name}\": {value}")).collect();
-        format!("{{{}}}", members.join(","))
-    })
-}
-
-/// Properties that are mostly good, so that many events are.
-fn properties() -> impl Strategy<Value = String> {
-    let money = proptest::sample::select(&["1", "1.5", "\"1.50\"", "\"2.125\"", "-0", "12.0", "\"9.9999\""][..]);
-    let one = proptest::sample::select(&["", ",\"s\":\"x\\\"\"", ",\"s\":7", ",\"s\":null", ",\"é\":1e2"][..]);
-    let two = proptest::sample::select(
-        &["", ",\"b\":{\"c\":5,\"a\":1.50}", ",\"x\":[null,1.50,{\"z\":0,\"a\":-0.0,\"n\":null}]", ",\"b\":{}"][..],
-    );
-    let good = (one, money, two).prop_map(|(one, money, two)| {
-        let members = format!("{one},\"a\":{money}{two}");
-        format!("{{{}}}", members.trim_start_matches(','))
-    });
-    let with = (proptest::sample::select(NAMES), value())
-        .prop_map(|(name, value)| format!("{{\"a\":\"1.25\", \"{name}\" : {value}}}"));
-    prop_oneof![6 => good, 4 => with, 1 => object(value()), 1 => value()]
-}
-
-fn event() -> impl Strategy<Value = String> {
-    let any_of =
-        |name: &'static str| proptest::sample::select(SCALARS).prop_map(move |value| format!("\"{name}\":{value}"));
-    let just = |text: &str| Just(text.to_owned());
-    let field = |name: &'static str, good: &str| prop_oneof![6 => just(""), 3 => just(good), 1 => any_of(name)];
-    let kind = prop_oneof![
-        8 => just(r#""type":"click","user_id": 5"#),
-        3 => just(r#""item_id":"a/b","type":"bare""#),
-        1 => just(r#""type":"click""#),
-        1 => just(r#""user_id":5,"type":1"#),
-        2 => any_of("user_id").prop_map(|user| format!("\"type\":\"click\",{user}")),
-        1 => any_of("item_id").prop_map(|item| format!("\"type\":\"bare\",{item}")),
-    ];
-    let place = prop_oneof![
-        6 => just(""), 2 => just(r#""country":"nl","town":"03""#), 1 => just(r#""town":null"#), 1 => any_of("town"),
-    ];
-    let odd = prop_oneof![20 => just(""), 1 => any_of("traceparent"), 1 => any_of("other"), 1 => any_of("type")];
-    let time = field("time", r#""time":"2023-11-14T12:00:00+01:00""#);
-    let fields = (place, field("id", r#""id":"e1""#), time, field("source", r#""source":"till""#), odd);
-    (kind, fields, properties(), any::<bool>()).prop_map(|(kind, (a, b, c, d, e), properties, first)| {
-        let mut members = vec![kind, format!("\"properties\" :{properties}"), a, b, c, d, e];
-        members.retain(|member| !member.is_empty());
-        if first {
-            members.reverse();
-        }
-        format!(" {{{}}}\n", members.join(", "))
-    })
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4_000))]
-
-    #[test]
-    fn where_the_short_way_says_yes_the_long_way_says_the_same(text in event(), cut in any::<proptest::sample::Index>(), by in 0u8..20) {
-        let mut texts = vec![text.clone()];
-        // Damaged in one place, too.
-        let place = text.char_indices().map(|(at, _)| at).nth(cut.index(text.chars().count())).unwrap();
-        let with = ["", "\"", "{", "}", "[", "]", ",", ":", "\\", "0", "-", ".", "e", " ", "\u{1}", "é", "null", "\"a\":1,", "/", "}}"];
-        texts.push(format!("{}{}{}", &text[..place], with[usize::from(by)], &text[place..]));
-        texts.push(text.chars().enumerate().filter(|(at, _)| *at != cut.index(text.chars().count())).map(|(_, c)| c).collect());
-        for text in texts {
-            if let Some(event) = short(&text) {
-                prop_assert_eq!(Ok(event), long(&text), "{}", text);
-            }
-        }
-    }
+/// Name and value of each field of the entry, a line each.
+fn entry(text: &str, form: EventForm) -> String {
+    let definitions =
+        Definitions::compile(DefinitionsSource { yaml: YAML.to_owned(), schemas: BTreeMap::new() }).unwrap();
+    let made = || EventId::Made("made".to_owned());
+    let event = RawEvent::parse(text, form).unwrap().validate(&definitions, 1_700_000_000_000, made).unwrap();
+    let line = |(name, value): &(_, _)| format!("{name} {value}\n");
+    format!("partition {}\n{}", event.partition(8), event.fields().iter().map(line).collect::<String>())
 }
 
 #[test]
-fn of_the_made_up_events_many_go_each_way() {
-    use proptest::strategy::ValueTree;
-    let mut runner = proptest::test_runner::TestRunner::deterministic();
-    let texts: Vec<String> = (0..1_000).map(|_| event().new_tree(&mut runner).unwrap().current()).collect();
-    let (good, short) =
-        (texts.iter().filter(|text| long(text).is_ok()), texts.iter().filter(|text| short(text).is_some()));
-    let (good, short) = (good.count(), short.count());
-    assert!(
-        (100..900).contains(&good) && short <= good && short * 2 > good,
-        "{good} are good, {short} go the short way"
-    );
+fn the_entry_of_a_full_event_never_changes() {
+    let text = r#"{"properties":{"z":[1,null,2.50,-0.0],"n":null,"a":{"c":"\u00e9\n","b":1.5},"big":18446744073709551615,"e":1E2},
+        "user_id":"017850","country":"n/l","town":"03","type":"click","id":7,"source":"till","time":"2023-11-14T13:00:00.5+01:00",
+        "traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}"#;
+    let golden = r#"partition 6
+type click
+source till
+id 7
+time 1699963200500
+key:user 17850
+key:place n%2Fl,3
+properties {"a":{"b":"1.50","c":"é\n"},"big":18446744073709551615,"e":100.0,"z":[1,null,2.5,0]}
+traceparent 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01
+"#;
+    assert_eq!(entry(text, EventForm::Nested), golden);
 }
 
 #[test]
-fn ordinary_events_go_the_short_way() {
-    for text in [
-        r#"{"type":"click","user_id":5,"properties":{"a":1.5}}"#,
-        r#"{"type":"click","id":"e1","source":"till","time":1600000000000,"user_id":"05","country":"nl","town":3,
-            "traceparent":null,"properties":{"s":"x\"","a":"12.5","b":{"c":7},"x":[null,2.50]}}"#,
-        r#"{"type":"click","user_id":5,"country":null,"properties":{"x":[null,{"y":null}],"s":null,"a":1}}"#,
-        r#"{"item_id":"a/b","type":"bare","time":"2023-11-14T12:00:00Z","properties":{"z":1,"a":{"y":[],"b":-0.0}}}"#,
-    ] {
-        assert_eq!(short(text), Some(long(text).unwrap()), "{text}");
-    }
-    let event = short(r#"{"type":"click","user_id":5,"properties":{"s":"x","a":12.5}}"#).unwrap();
-    assert_eq!(event.properties, r#"{"a":"12.500","s":"x"}"#);
-}
-
-#[test]
-fn what_the_long_way_would_refuse_is_left_to_it() {
-    let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
-    for properties in
-        [r#"{"a":1,"a":2}"#, r#"{"a":null,"a":2}"#, r#"{"a":1e30}"#, r#"{"a":1,"b.c":2}"#, "null", "[]", &deep]
-    {
-        let text = format!(r#"{{"type":"click","user_id":5,"properties":{properties}}}"#);
-        assert_eq!(short(&text), None, "{text}");
-        assert!(long(&text).is_err(), "{text}");
-    }
-}
-
-#[test]
-fn a_name_given_twice_is_named_in_either_form() {
-    for (text, name) in [
-        (r#"{"type":"click","user_id":5,"id":null,"id":"e1","properties":{"a":1}}"#, "id"),
-        (r#"{"user_id":5,"type":"click","user_id":5,"properties":{"a":1}}"#, "user_id"),
-        (r#"{"properties":{},"type":"click","user_id":5,"properties":{"a":1}}"#, "properties"),
-    ] {
-        assert_eq!(short(text), None, "{text}");
-        for flat in [false, true] {
-            assert_eq!(RawEvent::parse(text, flat).unwrap_err(), Rejected::new(name, "this field is given twice"));
-        }
-    }
+fn the_entry_of_the_least_event_never_changes() {
+    let golden = "partition 0\ntype click\nsource \nmade_id made\nkey:user 1\nproperties {}\n";
+    assert_eq!(entry(r#"{"type":"click","user_id":1}"#, EventForm::Nested), golden);
+    assert_eq!(entry(r#"{"type":"click","user_id":1}"#, EventForm::Flat), golden);
 }

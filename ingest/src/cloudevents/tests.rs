@@ -1,10 +1,10 @@
-//! Every mode says what the normal form says, and what is wrong with an envelope is named.
+//! Each content mode gives the same event as the native form, and errors of the envelope name the attribute.
 
 use std::collections::BTreeMap;
 
 use axum::http::{HeaderName, HeaderValue};
 use millrace_core::definitions::{Definitions, DefinitionsSource};
-use millrace_core::event::{Event, EventId};
+use millrace_core::event::{Event, EventForm, EventId};
 use serde_json::json;
 
 use super::*;
@@ -27,7 +27,7 @@ fn validated(raw: RawEvent) -> Result<Event, Rejected> {
     raw.validate(&Definitions::compile(source).unwrap(), NOW, || EventId::Made("made".into()))
 }
 
-fn read(mode: Mode<'_>, text: &str) -> Result<Event, Rejected> {
+fn read(mode: CloudEventsMode<'_>, text: &str) -> Result<Event, Rejected> {
     validated(mode.raw_event(text)?)
 }
 
@@ -42,12 +42,12 @@ fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
     headers
 }
 
-fn normal() -> Event {
+fn native() -> Event {
     let text = json!({
         "type": "purchase", "id": "e 1", "source": "/till/7", "time": "2023-11-14T12:00:00Z", "traceparent": TRACE,
         "household_id": 1, "product_id": 2, "properties": { "sales_value": "3.49", "n": [1, null] },
     });
-    validated(RawEvent::parse(&text.to_string(), false).unwrap()).unwrap()
+    validated(RawEvent::parse(&text.to_string(), EventForm::Nested).unwrap()).unwrap()
 }
 
 fn envelope() -> Value {
@@ -80,16 +80,16 @@ const ATTRIBUTES: [(&str, &str); 8] = [
 ];
 
 #[test]
-fn every_mode_says_what_the_normal_form_says() {
+fn every_mode_gives_the_event_of_the_native_form() {
     let flat = json!({ "household_id": 1, "product_id": 2, "sales_value": 3.49, "n": [1, null] });
     let nested = envelope()["data"].clone();
     for data in [&flat, &nested] {
-        assert_eq!(read(Mode::Structured, &with("data", data.clone())), Ok(normal()));
-        assert_eq!(read(Mode::Binary(&headers(&ATTRIBUTES)), &data.to_string()), Ok(normal()));
+        assert_eq!(read(CloudEventsMode::Structured, &with("data", data.clone())), Ok(native()));
+        assert_eq!(read(CloudEventsMode::Binary(&headers(&ATTRIBUTES)), &data.to_string()), Ok(native()));
         let mut encoded = envelope();
         encoded["data"] = Value::Null;
         encoded["data_base64"] = STANDARD.encode(data.to_string()).into();
-        assert_eq!(read(Mode::Batched, &encoded.to_string()), Ok(normal()));
+        assert_eq!(read(CloudEventsMode::Batched, &encoded.to_string()), Ok(native()));
     }
 }
 
@@ -97,7 +97,7 @@ fn every_mode_says_what_the_normal_form_says() {
 fn members_of_the_data_are_never_taken_for_attributes() {
     let data =
         json!({ "household_id": 1, "type": "card", "id": 7, "source": "web", "time": "noon", "traceparent": "x" });
-    let event = read(Mode::Structured, &with("data", data)).unwrap();
+    let event = read(CloudEventsMode::Structured, &with("data", data)).unwrap();
     assert_eq!((event.event_type.as_str(), event.id.as_str(), event.source.as_str()), ("purchase", "e 1", "/till/7"));
     assert_eq!(event.traceparent.as_deref(), Some(TRACE));
     assert_eq!(event.properties, r#"{"id":7,"source":"web","time":"noon","traceparent":"x","type":"card"}"#);
@@ -106,19 +106,19 @@ fn members_of_the_data_are_never_taken_for_attributes() {
 #[test]
 fn time_and_trace_may_be_absent_or_null() {
     let text = with("time", Value::Null).replace(&format!("\"{TRACE}\""), "null");
-    let event = read(Mode::Structured, &text).unwrap();
+    let event = read(CloudEventsMode::Structured, &text).unwrap();
     assert_eq!((event.time, event.traceparent), (None, None));
 }
 
 #[test]
-fn what_is_wrong_with_an_envelope_is_named() {
-    let field = |text: &str| read(Mode::Structured, text).unwrap_err().field;
+fn errors_of_an_envelope_name_the_attribute() {
+    let field = |text: &str| read(CloudEventsMode::Structured, text).unwrap_err().field;
     for name in ["specversion", "type", "id", "source", "data"] {
-        let error = read(Mode::Structured, &with(name, Value::Null)).unwrap_err();
+        let error = read(CloudEventsMode::Structured, &with(name, Value::Null)).unwrap_err();
         assert!(error.field == name && error.reason.starts_with(REQUIRED), "{error}");
     }
     for name in ["specversion", "type", "id", "source", "time", "datacontenttype", "traceparent", "data_base64"] {
-        assert_eq!(field(&with(name, json!(1))), name, "a number is no string");
+        assert_eq!(field(&with(name, json!(1))), name, "a number is not a string");
         assert_eq!(field(&with(name, json!(""))), name);
     }
     for (name, value) in [
@@ -135,7 +135,7 @@ fn what_is_wrong_with_an_envelope_is_named() {
     ] {
         assert_eq!(field(&with(name, value.clone())), name, "{value}");
     }
-    let error = read(Mode::Structured, &with("type", json!("com.example.purchase"))).unwrap_err();
+    let error = read(CloudEventsMode::Structured, &with("type", json!("com.example.purchase"))).unwrap_err();
     assert_eq!(error.to_string(), "type: no event type `com.example.purchase`; there is purchase");
     assert_eq!(field(&with("data", json!({ "sales_value": 1 }))), "household_id");
     assert_eq!(field(&with("data", json!({ "household_id": 1, "properties": [] }))), "properties");
@@ -149,7 +149,7 @@ fn what_is_wrong_with_an_envelope_is_named() {
 #[test]
 fn a_time_is_rfc_3339_alone() {
     for time in ["1700000000000", "yesterday", ""] {
-        let error = read(Mode::Structured, &with("time", json!(time))).unwrap_err();
+        let error = read(CloudEventsMode::Structured, &with("time", json!(time))).unwrap_err();
         assert_eq!(error.to_string(), "time: expected RFC 3339, such as 2026-11-21T12:00:00Z", "{time}");
     }
 }
@@ -166,13 +166,13 @@ fn base64_holds_json_in_utf8() {
         ("*".to_owned(), false),
     ] {
         event["data_base64"] = encoded.into();
-        let field = read(Mode::Structured, &event.to_string()).map_err(|error| error.field).map(|_| ());
+        let field = read(CloudEventsMode::Structured, &event.to_string()).map_err(|error| error.field).map(|_| ());
         assert_eq!(field, if good { Ok(()) } else { Err("data_base64".into()) }, "{event}");
     }
 }
 
 #[test]
-fn what_is_json_is_told_by_the_subtype() {
+fn json_is_recognized_by_the_subtype() {
     for json in ["application/json", "text/json; charset=x", "application/vnd.till.v1+JSON ;q=1", "a/b+json"] {
         assert!(is_json(json), "{json}");
     }
@@ -199,16 +199,16 @@ fn headers_are_unquoted_and_percent_decoded_once() {
     ] {
         assert_eq!(decoded(header.as_bytes()).as_deref(), Some(text), "{header}");
     }
-    for no_utf8 in [&b"%C0%A0"[..], b"%ff", b"gr\xfcn", b"%ED%A0%80"] {
-        assert_eq!(decoded(no_utf8), None, "{no_utf8:?}");
+    for not_utf8 in [&b"%C0%A0"[..], b"%ff", b"gr\xfcn", b"%ED%A0%80"] {
+        assert_eq!(decoded(not_utf8), None, "{not_utf8:?}");
     }
 }
 
 #[test]
-fn a_bad_header_is_named_and_an_unused_one_is_not_looked_at() {
+fn a_bad_header_is_named_and_an_unused_one_is_ignored() {
     let change = |name: &str, value: &str| {
         let changed = ATTRIBUTES.map(|(header, old)| (header, if header == name { value } else { old }));
-        read(Mode::Binary(&headers(&changed)), r#"{"household_id":1}"#).map_err(|error| error.field)
+        read(CloudEventsMode::Binary(&headers(&changed)), r#"{"household_id":1}"#).map_err(|error| error.field)
     };
     for (header, value, field) in [
         ("ce-id", "%C0%A0", "id"),
@@ -222,21 +222,22 @@ fn a_bad_header_is_named_and_an_unused_one_is_not_looked_at() {
     }
     assert!(change("ce-subject", "%C0").is_ok());
     let twice = ATTRIBUTES.into_iter().chain([("ce-id", "e2")]).collect::<Vec<_>>();
-    assert_eq!(read(Mode::Binary(&headers(&twice)), "{}").unwrap_err().field, "id");
+    assert_eq!(read(CloudEventsMode::Binary(&headers(&twice)), "{}").unwrap_err().field, "id");
     let none = ATTRIBUTES.into_iter().filter(|(name, _)| *name != "content-type").collect::<Vec<_>>();
-    assert!(read(Mode::Binary(&headers(&none)), r#"{"household_id":1}"#).is_ok(), "absent means JSON");
+    assert!(read(CloudEventsMode::Binary(&headers(&none)), r#"{"household_id":1}"#).is_ok(), "absent means JSON");
 }
 
 #[test]
-fn the_mode_is_told_by_content_type_then_by_headers() {
+fn the_mode_follows_the_content_type_then_the_headers() {
     let binary = headers(&ATTRIBUTES);
     let mode = |content_type: &str, headers: &HeaderMap| {
-        Mode::of(content_type, headers).map(|mode| mode.map(|mode| (matches!(mode, Mode::Binary(_)), mode.form())))
+        CloudEventsMode::of(content_type, headers)
+            .map(|mode| mode.map(|mode| (matches!(mode, CloudEventsMode::Binary(_)), mode.body_form())))
     };
     let none = HeaderMap::new();
-    assert_eq!(mode("Application/CloudEvents+JSON; charset=UTF-8", &binary).unwrap(), Some((false, Form::One)));
-    assert_eq!(mode("application/cloudevents-batch+json", &none).unwrap(), Some((false, Form::Array)));
-    assert_eq!(mode("application/x-ndjson", &binary).unwrap(), Some((true, Form::One)));
+    assert_eq!(mode("Application/CloudEvents+JSON; charset=UTF-8", &binary).unwrap(), Some((false, BodyForm::One)));
+    assert_eq!(mode("application/cloudevents-batch+json", &none).unwrap(), Some((false, BodyForm::Array)));
+    assert_eq!(mode("application/x-ndjson", &binary).unwrap(), Some((true, BodyForm::One)));
     assert_eq!(mode("application/json", &none).unwrap(), None);
     for unknown in ["application/cloudevents", "application/cloudevents+avro", "application/cloudevents-batch+xml"] {
         assert!(matches!(mode(unknown, &binary), Err(RequestError::Unparsable(_))), "{unknown}");

@@ -1,4 +1,4 @@
-//! What senders are told where a request is odd: always words, in JSON, and about no more than is wrong.
+//! Answers to unusual requests: always a JSON error, about exactly what is wrong.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -29,7 +29,7 @@ struct Ingest {
 }
 
 impl Ingest {
-    /// One with a log of its own, ready.
+    /// Starts ingest with a log of its own and waits until it is ready.
     async fn start(name: &str) -> Self {
         let stack = millrace_devstack::shared_for_tests(millrace_devstack::test_dir()).await.unwrap();
         let redis = std::env::var("REDIS_URL").unwrap_or_else(|_| stack.redis_url().to_owned());
@@ -60,7 +60,7 @@ impl Ingest {
     }
 }
 
-/// Status and body, which is JSON whatever is answered.
+/// Status and body of the answer. Every body is JSON.
 async fn answer(request: RequestBuilder) -> (u16, Value) {
     let response = request.send().await.unwrap();
     let status = response.status().as_u16();
@@ -69,7 +69,7 @@ async fn answer(request: RequestBuilder) -> (u16, Value) {
 }
 
 #[tokio::test]
-async fn what_no_route_takes_is_told_in_json() {
+async fn requests_that_match_no_route_get_a_json_error() {
     let ingest = Ingest::start("routes").await;
     let unknown = answer(ingest.request(Method::POST, "/v1/event")).await;
     assert_eq!(unknown, (404, json!({ "error": "there is no such route; events go to POST /v1/events or /event" })));
@@ -84,14 +84,14 @@ async fn an_encoded_body_is_refused_by_its_header() {
     let ingest = Ingest::start("encoded").await;
     let good = json!({ "type": "click", "user_id": 1 }).to_string();
     let (status, body) = answer(ingest.post(&b"\x1f\x8b\x08"[..]).header("content-encoding", "gzip")).await;
-    let said = "the header `Content-Encoding: gzip` is not taken; send the body as it is";
+    let said = "`Content-Encoding: gzip` is not supported; send the body unencoded";
     assert_eq!((status, body), (415, json!({ "error": said })));
     assert_eq!(answer(ingest.post(good.clone()).header("content-encoding", "identity")).await.0, 202);
     assert_eq!(answer(ingest.post(good)).await.0, 202);
 }
 
 #[tokio::test]
-async fn a_batch_of_nothing_accepts_nothing() {
+async fn an_empty_batch_accepts_nothing() {
     let ingest = Ingest::start("nothing").await;
     let (status, body) = answer(ingest.post("[]")).await;
     let said = json!({ "accepted": 0, "rejected": [], "error": "there is no event in this request" });
@@ -99,7 +99,7 @@ async fn a_batch_of_nothing_accepts_nothing() {
 }
 
 #[tokio::test]
-async fn a_line_that_is_no_text_is_rejected_alone() {
+async fn a_line_that_is_not_text_is_rejected_alone() {
     let ingest = Ingest::start("lines").await;
     let mut body = Vec::new();
     for line in [
@@ -114,12 +114,12 @@ async fn a_line_that_is_no_text_is_rejected_alone() {
     let (status, said) = answer(ingest.post(body.clone()).header("content-type", "application/x-ndjson")).await;
     let rejected = json!([{ "index": 1, "field": "", "error": "the line is not UTF-8" }]);
     assert_eq!((status, said), (202, json!({ "accepted": 2, "rejected": rejected })));
-    // A body that is one thing is refused whole.
+    // A body that is not lines is refused whole.
     assert_eq!(answer(ingest.post(body)).await.0, 400);
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_an_event_as_a_whole_names_no_field() {
+async fn an_error_about_the_event_as_a_whole_names_no_field() {
     let ingest = Ingest::start("whole").await;
     for (content_type, body) in [("application/json", "1"), ("application/cloudevents+json", "[]")] {
         let (status, body) = answer(ingest.post(body).header("content-type", content_type)).await;
@@ -132,7 +132,7 @@ async fn what_is_wrong_with_an_event_as_a_whole_names_no_field() {
 }
 
 #[tokio::test]
-async fn a_text_that_no_view_could_keep_is_refused_by_its_property() {
+async fn a_text_that_is_too_long_for_a_view_is_refused_by_its_property() {
     let ingest = Ingest::start("long").await;
     let event = |bytes: usize| json!({ "type": "click", "user_id": 1, "properties": { "x": "x".repeat(bytes) } });
     assert_eq!(answer(ingest.post(event(16 * 1024).to_string())).await.0, 202);

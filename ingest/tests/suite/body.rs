@@ -1,4 +1,4 @@
-//! Bodies that are refused: the sender sees why, and its next request is none the worse.
+//! Bodies that are refused: the sender sees why, and its next request works.
 
 use std::net::SocketAddr;
 use std::sync::LazyLock;
@@ -13,7 +13,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 static METRICS: LazyLock<PrometheusHandle> = LazyLock::new(|| millrace_common::telemetry::metrics().unwrap());
 
-/// Ingest without a log: bodies are read before anything is asked of it.
+/// Ingest without a log. Bodies are read before the log is needed.
 async fn start(arguments: &[&str]) -> (SocketAddr, DropGuard) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -24,7 +24,7 @@ async fn start(arguments: &[&str]) -> (SocketAddr, DropGuard) {
     (address, shutdown.drop_guard())
 }
 
-/// What is answered to a request whose body is sent in pieces, until the connection ends.
+/// The answer to a request whose body is sent in pieces, read until the connection ends.
 async fn answer(address: SocketAddr, length: usize, pieces: usize, pause: Duration) -> String {
     let mut connection = TcpStream::connect(address).await.unwrap();
     let head = format!("POST /v1/events HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n");

@@ -1,4 +1,4 @@
-//! One test binary for the HTTP door of the log.
+//! One test binary for the HTTP API of ingest.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod answers;

@@ -1,5 +1,7 @@
 //! The URL of a ClickHouse: the driver takes credentials apart from it.
 
+use millrace_core::percent;
+
 use super::ClickHouseError;
 
 /// What the URL says.
@@ -38,24 +40,9 @@ pub(super) fn parse(url: &str) -> Result<Parsed, ClickHouseError> {
     Ok(Parsed { base: format!("{scheme}://{host}"), credentials })
 }
 
-/// Percent-decoded; what is not encoded right means itself.
+/// A `%` that begins no code stands for itself: people paste passwords as they are.
 fn decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, tail @ ..] = rest {
-        let hex = tail.get(..2).and_then(|pair| std::str::from_utf8(pair).ok());
-        match hex.and_then(|pair| u8::from_str_radix(pair, 16).ok()) {
-            Some(byte) if *first == b'%' => {
-                bytes.push(byte);
-                rest = &tail[2..];
-            }
-            _ => {
-                bytes.push(*first);
-                rest = tail;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
+    String::from_utf8_lossy(&percent::decode_lenient(text.as_bytes())).into_owned()
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What the routes need, and keeping it current: the log once it answers, the definitions that every partition has.
+//! What all requests share, kept current in the background: the open log, the definitions in force, limits and counters.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,37 +16,37 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Config;
 use crate::error::RequestError;
 
-/// How often new definitions, and a log that is away, are looked for.
+/// How often ingest looks for new definitions, and for a log that is unavailable.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// Connections to the log; requests take turns and share their pipelines.
+/// Connections to the log. Requests share their pipelines.
 const CONNECTIONS: usize = 4;
 
-/// Shared by all requests.
-pub struct Shared {
-    /// Requests in hand.
+/// The service behind the routes.
+pub struct IngestService {
+    /// One permit per request in flight.
     pub permits: Semaphore,
-    /// The largest body.
+    /// The largest body, in bytes.
     pub max_body: usize,
     /// How long a body may take.
     pub body_timeout: Duration,
-    /// What is counted.
-    pub counters: Counters,
-    ready: RwLock<Option<Ready>>,
+    /// Counters of events and requests.
+    pub counters: IngestCounters,
+    open_log: RwLock<Option<OpenLog>>,
     readiness: Readiness,
 }
 
 /// Counters, looked up once rather than per request.
-pub struct Counters {
+pub struct IngestCounters {
     /// Events in the log.
     pub accepted: Counter,
-    /// Events that are not valid.
+    /// Events that were rejected as not valid.
     pub rejected: Counter,
-    /// Requests that the log did not take whole.
+    /// Requests whose events the log did not take, or not all.
     pub refused: Counter,
 }
 
-impl Counters {
+impl IngestCounters {
     fn new() -> Self {
         Self {
             accepted: metrics::counter!("millrace_events_accepted_total"),
@@ -56,55 +56,55 @@ impl Counters {
     }
 }
 
-/// Everything that taking an event needs.
+/// The log once it is open, with the definitions to check events against.
 #[derive(Clone)]
-pub struct Ready {
-    /// Appends.
+pub struct OpenLog {
+    /// Appends entries.
     pub appender: Appender,
     /// How many partitions the log has.
     pub partitions: u16,
-    /// What is in force in all of them.
+    /// The definitions in force in all of them.
     pub definitions: Arc<Definitions>,
 }
 
-impl Shared {
-    /// Nothing is ready yet.
+impl IngestService {
+    /// A service whose log is not open yet.
     pub fn new(config: &Config, readiness: Readiness) -> Self {
         Self {
             permits: Semaphore::new(config.max_requests),
             max_body: config.max_body,
             body_timeout: config.body_timeout,
-            counters: Counters::new(),
-            ready: RwLock::new(None),
+            counters: IngestCounters::new(),
+            open_log: RwLock::new(None),
             readiness,
         }
     }
 
-    /// What is needed to take an event, or why none can be taken now.
-    pub fn ready(&self) -> Result<Ready, RequestError> {
+    /// The open log, or why no event can be taken now.
+    pub fn open_log(&self) -> Result<OpenLog, RequestError> {
         let unavailable = |reason| RequestError::Unavailable { reason, accepted: Vec::new() };
-        let ready = self.ready.read().clone();
-        let ready = ready.ok_or_else(|| unavailable(format!("waiting for {}", self.readiness.waiting_for())))?;
-        if ready.appender.is_refusing() {
+        let log = self.open_log.read().clone();
+        let log = log.ok_or_else(|| unavailable(format!("waiting for {}", self.readiness.waiting_for())))?;
+        if log.appender.is_refusing() {
             return Err(unavailable("the log is under memory pressure".to_owned()));
         }
-        Ok(ready)
+        Ok(log)
     }
 }
 
-/// Opens the log, however long it is away, then follows the definitions until `shutdown`.
-pub async fn keep_current(shared: Arc<Shared>, url: String, names: Names, shutdown: CancellationToken) {
+/// Opens the log, however long it is unavailable, then follows the definitions until `shutdown`.
+pub async fn keep_current(service: Arc<IngestService>, url: String, names: Names, shutdown: CancellationToken) {
     let mut opened: Option<(Log, Appender, DefinitionsCache, u32)> = None;
     let mut every = tokio::time::interval(LOOK_EVERY);
     while shutdown.run_until_cancelled(every.tick()).await.is_some() {
         let looked = match &mut opened {
             None => open(&url, &names).await.map(|found| opened = Some(found)).map_err(|error| error.to_string()),
-            Some((log, appender, cache, version)) => follow(&shared, log, appender, cache, version).await,
+            Some((log, appender, cache, version)) => follow(&service, log, appender, cache, version).await,
         };
         match looked {
-            Ok(()) if shared.ready.read().is_some() => shared.readiness.set_ready(),
-            Ok(()) => shared.readiness.set_waiting("definitions; run `millrace apply`"),
-            Err(reason) => shared.readiness.set_waiting(&format!("the log: {reason}")),
+            Ok(()) if service.open_log.read().is_some() => service.readiness.set_ready(),
+            Ok(()) => service.readiness.set_waiting("definitions; run `millrace apply`"),
+            Err(reason) => service.readiness.set_waiting(&format!("the log: {reason}")),
         }
     }
 }
@@ -117,7 +117,7 @@ async fn open(url: &str, names: &Names) -> Result<(Log, Appender, DefinitionsCac
 }
 
 async fn follow(
-    shared: &Shared,
+    service: &IngestService,
     log: &Log,
     appender: &Appender,
     cache: &DefinitionsCache,
@@ -126,8 +126,8 @@ async fn follow(
     let everywhere = registry::everywhere(log).await.map_err(|error| error.to_string())?;
     let Some(newest) = everywhere.filter(|newest| newest != version) else { return Ok(()) };
     let definitions = cache.get(newest).await.map_err(|error| error.to_string())?;
-    let ready = Ready { appender: appender.clone(), partitions: log.meta().partitions, definitions };
-    *shared.ready.write() = Some(ready);
+    let open = OpenLog { appender: appender.clone(), partitions: log.meta().partitions, definitions };
+    *service.open_log.write() = Some(open);
     *version = newest;
     tracing::info!(version = newest, "definitions in force");
     Ok(())
