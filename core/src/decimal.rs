@@ -1,10 +1,11 @@
-//! Exact decimals: an `i128` of the smallest unit at a declared scale. No rounding happens anywhere: a number with
-//! more digits than declared is refused.
+//! Exact decimals. A declared decimal is an `i128` of the smallest unit at the declared scale; a number with more digits
+//! than declared is refused, never rounded. Numbers that keep their own scale are in `number`.
+
+mod number;
 
 use std::fmt;
 
-/// The most digits a decimal may declare; 38 is the largest power of ten in an `i128` and ClickHouse's `Decimal128`.
-pub const MAX_PRECISION: u8 = 38;
+pub use number::{Decimal, MAX_PRECISION};
 
 /// The declared shape of a decimal: `decimal(precision, scale)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,26 +16,26 @@ pub struct DecimalType {
     pub scale: u8,
 }
 
-/// Why a text is no decimal of the declared shape.
+/// Why a text is not a decimal of the declared shape.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum InvalidDecimal {
     /// Not a number in JSON's grammar.
-    #[error("`{0}` is no decimal number")]
+    #[error("`{0}` is not a decimal number")]
     NotANumber(String),
     /// Digits that the scale would lose.
     #[error("`{text}` has more than {scale} digits after the point")]
     TooFine {
-        /// What came.
+        /// The text.
         text: String,
-        /// What is declared.
+        /// The declared scale.
         scale: u8,
     },
     /// More digits than the precision.
     #[error("`{text}` has more than {precision} digits")]
     TooLarge {
-        /// What came.
+        /// The text.
         text: String,
-        /// What is declared.
+        /// The declared precision.
         precision: u8,
     },
 }
@@ -57,11 +58,7 @@ impl DecimalType {
             return Err(not_a_number());
         }
         let too_large = || InvalidDecimal::TooLarge { text: shorten(text), precision: self.precision };
-        let mut units: i128 = 0;
-        for digit in bytes() {
-            units =
-                units.checked_mul(10).and_then(|u| u.checked_add(i128::from(digit - b'0'))).ok_or_else(too_large)?;
-        }
+        let units = number::units_of(bytes()).ok_or_else(too_large)?;
         let fraction_digits = i32::try_from(fraction.len()).map_err(|_| not_a_number())?;
         let shift = i32::from(self.scale).saturating_add(exponent).saturating_sub(fraction_digits);
         let units = shift_units(units, shift).map_err(|lost| match lost {
@@ -76,13 +73,7 @@ impl DecimalType {
 
     /// The text of `units`, always with `scale` digits after the point: `12.50`.
     pub fn format(self, units: i128) -> String {
-        let sign = if units < 0 { "-" } else { "" };
-        let digits = units.unsigned_abs();
-        if self.scale == 0 {
-            return format!("{sign}{digits}");
-        }
-        let unit = 10u128.pow(u32::from(self.scale));
-        format!("{sign}{}.{:0width$}", digits / unit, digits % unit, width = usize::from(self.scale))
+        Decimal { units, scale: u32::from(self.scale) }.to_string()
     }
 
     /// The nearest float to `units`.

@@ -14,6 +14,7 @@ pub mod dedupe;
 pub mod definitions;
 pub mod entry;
 pub mod event;
+pub mod expr;
 pub mod extract;
 pub mod fast_path;
 pub mod instant;

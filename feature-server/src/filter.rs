@@ -168,7 +168,7 @@ views:
             ("income inside", "after the feature comes one of"),
             ("income~1", "after the feature comes one of"),
             ("income=1.005", "more than 2 digits"),
-            ("income=lots", "`lots` is no decimal number"),
+            ("income=lots", "`lots` is not a decimal number"),
             ("born=yesterday", "expected RFC 3339 or epoch milliseconds"),
             ("active>true", "a bool is not compared with `>`; there is =, !=, in, exists"),
             ("active=1", "`1` is no bool"),

@@ -1,6 +1,6 @@
-//! Everything that ends a replay: each names the file, the row and column where there is one, and what to do.
+//! Everything that ends a replay. Each error names the file, the row and the column if there is one, and what to do.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Why a replay cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -8,9 +8,9 @@ pub enum ReplayError {
     /// A file that cannot be opened or written.
     #[error("failed to open {}: {source}", path.display())]
     File {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: std::io::Error,
     },
     /// A mistake in a mapping.
@@ -28,22 +28,30 @@ pub enum ReplayError {
     NoColumn {
         /// The data file.
         path: PathBuf,
-        /// What the mapping asks for.
+        /// The column that the mapping reads.
         column: String,
-        /// What there is.
+        /// The columns of the file.
         available: String,
     },
-    /// A file that cannot be read on.
+    /// A file whose content cannot be read at all.
+    #[error("failed to read {}: {message}", path.display())]
+    Content {
+        /// The data file.
+        path: PathBuf,
+        /// The reason.
+        message: String,
+    },
+    /// A row that cannot be read.
     #[error("failed to read {}, row {row}: {message}", path.display())]
     Read {
         /// The data file.
         path: PathBuf,
         /// The row, from 1.
         row: u64,
-        /// Why.
+        /// The reason.
         message: String,
     },
-    /// A row that makes no event.
+    /// A row that cannot become an event.
     #[error("{}, row {row}: `{field}: {expression}`: {message}", path.display())]
     Row {
         /// The data file.
@@ -52,28 +60,28 @@ pub enum ReplayError {
         row: u64,
         /// The mapping's field.
         field: String,
-        /// What the mapping says there.
+        /// The mapping's expression.
         expression: String,
-        /// Why it has no good value.
+        /// Why the expression has no usable value.
         message: String,
     },
-    /// Options that do not go together with these mappings.
+    /// Options that do not fit these mappings.
     #[error("{0}")]
     Options(String),
-    /// Ingest answered what no retry cures.
+    /// Ingest refused a batch in a way that a retry cannot cure.
     #[error("ingest at {url} refused a batch: {message}")]
     Refused {
-        /// Where.
+        /// The address of ingest.
         url: String,
         /// Its answer.
         message: String,
     },
-    /// Ingest did not take a batch in time. Later its ids would no longer be known, and it would count twice.
+    /// Ingest did not take a batch in time. Later it would no longer recognize the ids, and events would count twice.
     #[error("gave up on {url} after {seconds} s: {message}")]
     GaveUp {
-        /// Where.
+        /// The address of ingest.
         url: String,
-        /// How long one batch was tried.
+        /// How long the batch was tried.
         seconds: u64,
         /// The last failure.
         message: String,
@@ -81,17 +89,32 @@ pub enum ReplayError {
     /// Everything was sent, and some events were refused.
     #[error("{rejected} of {sent} events were rejected; see them all with --rejects FILE")]
     Rejected {
-        /// How many.
+        /// Number of rejected events.
         rejected: u64,
-        /// Of how many.
+        /// Number of events sent.
         sent: u64,
     },
 }
 
 impl ReplayError {
-    /// For `map_err` on file operations.
-    pub fn file(path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self + use<> {
+    /// The error of a file operation, for `map_err`.
+    pub fn file(path: &Path) -> impl FnOnce(std::io::Error) -> Self + use<> {
         let path = path.to_owned();
         |source| Self::File { path, source }
+    }
+
+    /// The error of a file whose content cannot be read at all.
+    pub fn file_content(path: &Path, message: String) -> Self {
+        Self::Content { path: path.to_owned(), message }
+    }
+
+    /// The error of a row that cannot be read.
+    pub fn row_content(path: &Path, row: u64, message: String) -> Self {
+        Self::Read { path: path.to_owned(), row, message }
+    }
+
+    /// The error of a column that the file does not have.
+    pub fn no_column(path: &Path, column: &str, available: &[String]) -> Self {
+        Self::NoColumn { path: path.to_owned(), column: column.to_owned(), available: available.join(", ") }
     }
 }

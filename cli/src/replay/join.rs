@@ -1,27 +1,28 @@
-//! The small tables that rows look things up in, held in memory.
+//! The small tables that rows are joined with, held in memory.
 
 use std::collections::HashMap;
 
+use millrace_core::expr::{EvalError, ExprValue};
+
 use super::error::ReplayError;
-use super::expr::{EvalError, RowView};
-use super::mapping::{Field, Join};
-use super::value::Value;
+use super::mapping::{Join, MappedField};
+use super::row::JoinedRow;
 
 /// One loaded table.
 #[derive(Debug)]
-pub struct Table {
-    rows: HashMap<String, Box<[Value]>>,
+pub struct LookupTable {
+    rows: HashMap<String, Box<[ExprValue]>>,
 }
 
-impl Table {
-    /// Reads the table; a key that comes twice is an error, since either row could be meant.
+impl LookupTable {
+    /// Reads the table. A key that comes twice is an error, because either row could be meant.
     pub fn load(join: &Join) -> Result<Self, ReplayError> {
         let columns = distinct(join.key_columns.iter().chain(&join.columns));
-        let mut rows: HashMap<String, Box<[Value]>> = HashMap::new();
+        let mut rows: HashMap<String, Box<[ExprValue]>> = HashMap::new();
         join.file.read(&columns, &mut |number, values| {
             let value = |column: &String| {
                 let place = columns.iter().position(|other| other == column);
-                place.and_then(|place| values.get(place)).cloned().unwrap_or(Value::Null)
+                place.and_then(|place| values.get(place)).cloned().unwrap_or(ExprValue::Null)
             };
             let Some(key) = key_text(join.key_columns.iter().map(value)) else { return Ok(()) };
             let taken = join.columns.iter().map(value).collect();
@@ -35,18 +36,18 @@ impl Table {
         Ok(Self { rows })
     }
 
-    /// The row that belongs to this one; empty where there is none.
-    pub fn find(&self, key: &[Field], row: RowView<'_>) -> Result<&[Value], EvalError> {
-        let values = key.iter().map(|field| field.expression.eval(row)).collect::<Result<Vec<_>, _>>()?;
+    /// The table's row whose key equals these values of a row; empty when there is none.
+    pub fn find(&self, key: &[MappedField], row: JoinedRow<'_>) -> Result<&[ExprValue], EvalError> {
+        let values = key.iter().map(|field| field.expression.eval(&row)).collect::<Result<Vec<_>, _>>()?;
         Ok(key_text(values.into_iter()).and_then(|key| self.rows.get(&key)).map_or(&[], |row| &**row))
     }
 }
 
-/// Keys are compared as text, so that a CSV's `7` meets a Parquet 7; null meets nothing.
-fn key_text(values: impl Iterator<Item = Value>) -> Option<String> {
+/// The text that keys are compared by, so that a CSV's `7` equals a Parquet 7. A null equals nothing.
+fn key_text(values: impl Iterator<Item = ExprValue>) -> Option<String> {
     let mut text = String::new();
     for value in values {
-        if value == Value::Null {
+        if value == ExprValue::Null {
             return None;
         }
         text.push_str(&value.to_string());
@@ -55,6 +56,7 @@ fn key_text(values: impl Iterator<Item = Value>) -> Option<String> {
     Some(text)
 }
 
+/// Each column once, in the order of the first occurrence.
 fn distinct<'c>(columns: impl Iterator<Item = &'c String>) -> Vec<String> {
     let mut kept: Vec<String> = Vec::new();
     for column in columns {

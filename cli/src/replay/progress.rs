@@ -1,4 +1,4 @@
-//! How far a replay is: a bar on a terminal, a plain line every few seconds elsewhere.
+//! Shows how far a replay is: a bar on a terminal, a plain line every few seconds elsewhere.
 
 use std::io::IsTerminal;
 use std::sync::Arc;
@@ -6,21 +6,21 @@ use std::time::Duration;
 
 use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::send::Tally;
+use super::tally::Tally;
 
 const REDRAW: Duration = Duration::from_millis(200);
-/// Of 200 ms each: a line every 5 s.
+/// A line every 5 s.
 const REDRAWS_PER_LINE: u32 = 25;
 
 /// Shows a tally.
 #[derive(Clone, Debug)]
-pub struct Progress {
+pub struct ProgressDisplay {
     bar: ProgressBar,
     plain: bool,
 }
 
-impl Progress {
-    /// For so many events.
+impl ProgressDisplay {
+    /// For a replay of `total` events.
     pub fn new(total: u64) -> Self {
         let plain = !std::io::stderr().is_terminal();
         let target = if plain { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
@@ -46,7 +46,7 @@ impl Progress {
         }
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub fn finish(&self) {
         self.bar.finish_and_clear();
     }

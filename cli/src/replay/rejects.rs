@@ -1,4 +1,4 @@
-//! Rejected events: the first few are printed, all can be kept in a file.
+//! Rejected events: prints the first few and can write all to a file.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -9,29 +9,29 @@ use super::batch::Rejection;
 use super::error::ReplayError;
 use super::plan::PlannedEvent;
 
-/// Where rejected events go.
-pub struct Rejects {
-    inner: Mutex<Inner>,
+/// Takes rejected events from all senders.
+pub struct RejectLog {
+    inner: Mutex<RejectOutput>,
 }
 
-struct Inner {
+struct RejectOutput {
     left_to_print: usize,
     print: Box<dyn Fn(&str) + Send>,
     file: Option<(PathBuf, BufWriter<File>)>,
 }
 
-impl Rejects {
-    /// Prints the first `show` of them with `print`, and writes all to `file`, if one is given, as NDJSON.
+impl RejectLog {
+    /// Prints the first `show` events with `print`, and writes all to `file` as NDJSON.
     pub fn new(show: usize, file: Option<&Path>, print: impl Fn(&str) + Send + 'static) -> Result<Self, ReplayError> {
         let open = |path: &Path| match File::create(path) {
             Ok(file) => Ok((path.to_owned(), BufWriter::new(file))),
             Err(error) => Err(ReplayError::file(path)(error)),
         };
         let file = file.map(open).transpose()?;
-        Ok(Self { inner: Mutex::new(Inner { left_to_print: show, print: Box::new(print), file }) })
+        Ok(Self { inner: Mutex::new(RejectOutput { left_to_print: show, print: Box::new(print), file }) })
     }
 
-    /// Takes in those of one batch.
+    /// Takes the rejected events of one batch.
     pub fn add(&self, events: &[PlannedEvent], rejections: &[Rejection]) -> Result<(), ReplayError> {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         for rejection in rejections {
@@ -41,7 +41,7 @@ impl Rejects {
         Ok(())
     }
 
-    /// Writes out what is buffered.
+    /// Writes out the buffered events.
     pub fn finish(&self) -> Result<(), ReplayError> {
         match &mut self.inner.lock().unwrap_or_else(PoisonError::into_inner).file {
             Some((path, file)) => file.flush().map_err(ReplayError::file(path)),
@@ -50,7 +50,7 @@ impl Rejects {
     }
 }
 
-impl Inner {
+impl RejectOutput {
     fn add(&mut self, event: &PlannedEvent, rejection: &Rejection) -> Result<(), ReplayError> {
         let mut json = String::new();
         event.write_json(&mut json);

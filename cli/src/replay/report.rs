@@ -1,4 +1,4 @@
-//! What a replay did, as JSON: enough for a checker to know every event's time.
+//! The report of a replay, as JSON. It lets a checker compute the time of every event.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,30 +7,30 @@ use serde::Serialize;
 
 use super::error::ReplayError;
 use super::plan::Plan;
-use super::send::Tally;
+use super::tally::Tally;
 
-/// The report. All times are epoch ms as sent, that is, shifted.
+/// The report. All times are epoch ms as sent, which means shifted.
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct Report {
+pub struct ReplayReport {
     /// What was added to each time of the files, ms.
     pub shift_ms: i64,
-    /// The time that `span_start` stood for.
+    /// The time of events with `time: span_start`.
     pub span_start: i64,
     /// The earliest event.
     pub first_time: Option<i64>,
     /// The latest event.
     pub last_time: Option<i64>,
-    /// Events that were to be sent and have an answer.
+    /// Events that were sent and that ingest replied to.
     pub sent: u64,
     /// Events that ingest accepted.
     pub accepted: u64,
-    /// Events that ingest refused.
+    /// Events that ingest rejected.
     pub rejected: u64,
-    /// Events sent again because no answer had told whether they were accepted. Their ids are the same.
+    /// Events sent again because no reply said whether they were accepted. They keep their ids.
     pub duplicates_sent: u64,
     /// How long sending took.
     pub seconds: f64,
-    /// By mapping.
+    /// Each mapping's part, by its name.
     pub mappings: BTreeMap<String, MappingReport>,
 }
 
@@ -39,11 +39,11 @@ pub struct Report {
 pub struct MappingReport {
     /// Rows in its file.
     pub rows: u64,
-    /// Events selected of them.
+    /// Events selected from those rows.
     pub events: u64,
     /// Accepted by ingest.
     pub accepted: u64,
-    /// Refused by ingest.
+    /// Rejected by ingest.
     pub rejected: u64,
     /// Its earliest event.
     pub first_time: Option<i64>,
@@ -51,17 +51,17 @@ pub struct MappingReport {
     pub last_time: Option<i64>,
 }
 
-impl Report {
-    /// What is planned, before anything is sent.
+impl ReplayReport {
+    /// The report of a plan, before anything is sent.
     pub fn of(plan: &Plan) -> Self {
         let spans = plan.spans();
         let mapping = |(index, (name, rows)): (usize, &(String, u64))| {
             let span = spans.get(&index);
             let report = MappingReport {
                 rows: *rows,
-                events: span.map_or(0, |(events, _, _)| *events),
-                first_time: span.map(|(_, first, _)| *first),
-                last_time: span.map(|(_, _, last)| *last),
+                events: span.map_or(0, |span| span.events),
+                first_time: span.map(|span| span.first_time),
+                last_time: span.map(|span| span.last_time),
                 ..MappingReport::default()
             };
             (name.clone(), report)
@@ -76,11 +76,11 @@ impl Report {
         }
     }
 
-    /// Adds what came of it; `names` are the plan's mappings.
+    /// Adds what came of the plan. `names` are the plan's mappings.
     pub fn with_outcome(mut self, tally: &Tally, names: &[(String, u64)], seconds: f64) -> Self {
-        for (index, outcome) in tally.by_mapping() {
+        for (index, counts) in tally.by_mapping() {
             if let Some(mapping) = names.get(index).and_then(|(name, _)| self.mappings.get_mut(name)) {
-                (mapping.accepted, mapping.rejected) = (outcome.accepted, outcome.rejected);
+                (mapping.accepted, mapping.rejected) = (counts.accepted, counts.rejected);
             }
         }
         let (sent, accepted, duplicates_sent) = (tally.settled(), tally.accepted(), tally.resent());

@@ -1,4 +1,4 @@
-//! Rows of a file, one at a time: Parquet, CSV and NDJSON give the same values. What they mean is the mapping's.
+//! Rows of a file, one at a time: Parquet, CSV and NDJSON give the same values. What they mean is left to the mapping.
 
 mod csv;
 mod ndjson;
@@ -9,9 +9,9 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::error::ReplayError;
-use super::value::Value;
+use super::row::RowVisitor;
 
-/// How a file is written.
+/// The format of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
@@ -29,22 +29,19 @@ pub enum Format {
 pub struct SourceFile {
     /// Where it is.
     pub path: PathBuf,
-    /// How it is written.
+    /// Its format.
     pub format: Format,
-    /// What separates fields in CSV.
+    /// The byte between fields, in CSV.
     pub delimiter: u8,
 }
 
-/// What is done with each row: its number, from 1, and the wanted columns.
-pub type Visit<'v> = &'v mut dyn FnMut(u64, &[Value]) -> Result<(), ReplayError>;
-
 impl SourceFile {
-    /// The format is told by the ending unless it is given: `.csv`, `.parquet`, else NDJSON.
+    /// A file whose format, when it is not given, follows from its ending: `.csv`, `.tsv`, `.parquet`, else NDJSON.
     pub fn new(path: PathBuf, format: Option<Format>, delimiter: Option<char>) -> Self {
         let by_ending = match path.extension().and_then(|ending| ending.to_str()) {
             Some("parquet") => Format::Parquet,
             Some("csv" | "tsv") => Format::Csv,
-            _ => Format::Ndjson,
+            Some(_) | None => Format::Ndjson,
         };
         let tabs = path.extension().is_some_and(|ending| ending == "tsv");
         let default = if tabs { b'\t' } else { b',' };
@@ -52,17 +49,13 @@ impl SourceFile {
         Self { format: format.unwrap_or(by_ending), path, delimiter }
     }
 
-    /// Reads those columns of every row; answers how many rows there are.
-    pub fn read(&self, columns: &[String], visit: Visit<'_>) -> Result<u64, ReplayError> {
+    /// Reads these columns of every row. Returns how many rows there are.
+    pub fn read(&self, columns: &[String], visit: RowVisitor<'_>) -> Result<u64, ReplayError> {
         match self.format {
             Format::Parquet => parquet::read(&self.path, columns, visit),
             Format::Csv => csv::read(&self.path, self.delimiter, columns, visit),
             Format::Ndjson => ndjson::read(&self.path, columns, visit),
         }
-    }
-
-    fn no_column(path: &std::path::Path, column: &str, available: &[String]) -> ReplayError {
-        ReplayError::NoColumn { path: path.to_owned(), column: column.to_owned(), available: available.join(", ") }
     }
 }
 

@@ -1,54 +1,70 @@
-//! NDJSON: numbers keep the digits they are written with. Row numbers are line numbers.
+//! Reads NDJSON. Numbers keep the digits that they are written with. Row numbers are line numbers.
 
 use std::collections::BTreeMap;
 use std::io::BufRead;
 use std::path::Path;
 
+use millrace_core::decimal::Decimal;
+use millrace_core::expr::ExprValue;
 use serde_json::value::RawValue;
 
-use super::{SourceFile, Visit};
 use crate::replay::error::ReplayError;
-use crate::replay::value::{Decimal, RawValueEq, Value};
+use crate::replay::row::RowVisitor;
 
 type Object<'a> = BTreeMap<String, &'a RawValue>;
 
-pub(super) fn read(path: &Path, columns: &[String], visit: Visit<'_>) -> Result<u64, ReplayError> {
+/// Reads these columns of every row. Returns how many rows there are.
+pub fn read(path: &Path, columns: &[String], visit: RowVisitor<'_>) -> Result<u64, ReplayError> {
     let file = std::fs::File::open(path).map_err(ReplayError::file(path))?;
     let mut lines = std::io::BufReader::new(file);
     let (mut line, mut row, mut rows) = (String::new(), 0, 0);
-    let mut seen = vec![false; columns.len()];
-    let mut fields: Vec<String> = Vec::new();
+    let mut reader = RowReader { columns, seen: vec![false; columns.len()], fields: Vec::new() };
     loop {
-        let failed = |row, message: String| ReplayError::Read { path: path.to_owned(), row, message };
         line.clear();
         row += 1;
-        if lines.read_line(&mut line).map_err(|error| failed(row, error.to_string()))? == 0 {
+        let length = lines.read_line(&mut line);
+        if length.map_err(|error| ReplayError::row_content(path, row, error.to_string()))? == 0 {
             break;
         }
         if line.trim().is_empty() {
             continue;
         }
         rows += 1;
-        let object: Object<'_> = serde_json::from_str(&line)
-            .map_err(|error| failed(row, format!("expected one JSON object on the line: {error}")))?;
-        let mut values = Vec::with_capacity(columns.len());
-        for (column, seen) in columns.iter().zip(&mut seen) {
-            let found = find(&object, column);
-            *seen |= found.is_some();
-            values.push(found.map_or(Ok(Value::Null), |raw| value(&raw)).map_err(|message| failed(row, message))?);
-        }
-        if fields.is_empty() {
-            fields = object.keys().cloned().collect();
-        }
+        let values = reader.values(&line).map_err(|message| ReplayError::row_content(path, row, message))?;
         visit(row, &values)?;
     }
-    match seen.iter().position(|seen| !seen) {
-        Some(missing) if rows > 0 => Err(SourceFile::no_column(path, &columns[missing], &fields)),
-        _ => Ok(rows),
+    match reader.seen.iter().position(|seen| !seen) {
+        Some(missing) if rows > 0 => Err(ReplayError::no_column(path, &columns[missing], &reader.fields)),
+        Some(_) | None => Ok(rows),
     }
 }
 
-/// The field of that name, or at that dotted path. One that is there with null is found.
+/// Reads the wanted columns of lines and remembers which columns any line had.
+struct RowReader<'c> {
+    columns: &'c [String],
+    seen: Vec<bool>,
+    /// The fields of the first line, for messages.
+    fields: Vec<String>,
+}
+
+impl RowReader<'_> {
+    fn values(&mut self, line: &str) -> Result<Vec<ExprValue>, String> {
+        let object: Object<'_> =
+            serde_json::from_str(line).map_err(|error| format!("expected one JSON object on the line: {error}"))?;
+        let mut values = Vec::with_capacity(self.columns.len());
+        for (column, seen) in self.columns.iter().zip(&mut self.seen) {
+            let found = find(&object, column);
+            *seen |= found.is_some();
+            values.push(found.map_or(Ok(ExprValue::Null), |raw| value(&raw))?);
+        }
+        if self.fields.is_empty() {
+            self.fields = object.keys().cloned().collect();
+        }
+        Ok(values)
+    }
+}
+
+/// The field of that name, or at that dotted path. A field with null is found.
 fn find(object: &Object<'_>, column: &str) -> Option<Box<RawValue>> {
     if let Some(raw) = object.get(column) {
         return Some((*raw).to_owned());
@@ -58,17 +74,23 @@ fn find(object: &Object<'_>, column: &str) -> Option<Box<RawValue>> {
     find(&inner, rest)
 }
 
-fn value(raw: &RawValue) -> Result<Value, String> {
+fn value(raw: &RawValue) -> Result<ExprValue, String> {
     let text = raw.get();
-    Ok(match text.as_bytes().first() {
-        Some(b'n') => Value::Null,
-        Some(b't' | b'f') => Value::Bool(text == "true"),
-        Some(b'"') => Value::Text(serde_json::from_str(text).map_err(|error| error.to_string())?),
-        Some(b'{' | b'[') => Value::Json(Box::new(RawValueEq(raw.to_owned()))),
-        _ => match (text.parse::<i64>(), Decimal::parse(text)) {
-            (Ok(whole), _) => Value::Int(whole),
-            (_, Ok(decimal)) => Value::Decimal(decimal),
-            _ => Value::Float(text.parse().map_err(|_| format!("`{text}` is no number"))?),
-        },
-    })
+    match text.as_bytes().first() {
+        Some(b'n') => Ok(ExprValue::Null),
+        Some(b't' | b'f') => Ok(ExprValue::Bool(text == "true")),
+        Some(b'"') => serde_json::from_str(text).map(ExprValue::Text).map_err(|error| error.to_string()),
+        Some(b'{' | b'[') => Ok(ExprValue::Json(text.into())),
+        Some(_) | None => number(text),
+    }
+}
+
+fn number(text: &str) -> Result<ExprValue, String> {
+    if let Ok(whole) = text.parse() {
+        return Ok(ExprValue::Int(whole));
+    }
+    if let Some(decimal) = Decimal::parse(text) {
+        return Ok(ExprValue::Decimal(decimal));
+    }
+    text.parse().map(ExprValue::Float).map_err(|_| format!("`{text}` is not a number"))
 }

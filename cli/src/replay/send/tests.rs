@@ -1,26 +1,30 @@
-//! Sending, against a small ingest of twenty lines.
+//! Sending, against a fake ingest of twenty lines.
 
-use super::*;
-use crate::replay::mapping::Mapping;
-use crate::replay::plan::{Plan, Selection};
+use std::path::Path;
+use std::sync::Mutex;
+
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router, routing::post};
 use serde_json::{Value, json};
-use std::path::Path;
 
-/// Answers each request with what `answer` makes of its number and events, and remembers the events of all.
+use super::*;
+use crate::replay::mapping::Mapping;
+use crate::replay::plan::{Plan, Selection};
+use crate::replay::tally::MappingTally;
+
+/// Answers each request with `answer` of its number and events, and remembers all events.
 #[derive(Clone)]
-struct Peer {
+struct FakeIngest {
     seen: Arc<Mutex<Vec<Vec<Value>>>>,
     answer: fn(usize, &[Value]) -> Response,
 }
 
-async fn take(State(peer): State<Peer>, Json(events): Json<Vec<Value>>) -> Response {
-    let mut seen = peer.seen.lock().unwrap();
+async fn take(State(ingest): State<FakeIngest>, Json(events): Json<Vec<Value>>) -> Response {
+    let mut seen = ingest.seen.lock().unwrap();
     seen.push(events);
-    (peer.answer)(seen.len(), &seen[seen.len() - 1])
+    (ingest.answer)(seen.len(), &seen[seen.len() - 1])
 }
 
 fn accept(_: usize, events: &[Value]) -> Response {
@@ -52,16 +56,16 @@ async fn replay(
 ) -> (Result<(), ReplayError>, Arc<Tally>, Vec<Vec<Value>>) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let peer = Peer { seen: Arc::default(), answer };
-    let app = Router::new().route("/v1/events", post(take)).with_state(peer.clone());
+    let ingest = FakeIngest { seen: Arc::default(), answer };
+    let app = Router::new().route("/v1/events", post(take)).with_state(ingest.clone());
     let server = tokio::spawn(async move { axum::serve(listener, app).await });
     let give_up_after = Duration::from_secs(10);
     let options = SendOptions { url, rate: None, batch, concurrency, give_up_after };
     let tally = Arc::new(Tally::default());
-    let rejects = Arc::new(Rejects::new(0, None, |_| ()).unwrap());
+    let rejects = Arc::new(RejectLog::new(0, None, |_| ()).unwrap());
     let sent = send(planned(), &options, Arc::clone(&tally), rejects).await;
     server.abort();
-    let seen = peer.seen.lock().unwrap().clone();
+    let seen = ingest.seen.lock().unwrap().clone();
     (sent, tally, seen)
 }
 
@@ -103,7 +107,7 @@ async fn back_pressure_resends_only_what_was_not_accepted() {
 }
 
 #[tokio::test]
-async fn an_answer_without_indexes_leaves_the_batch_in_doubt() {
+async fn a_reply_without_indexes_leaves_the_batch_in_doubt() {
     let (sent, tally, seen) = replay(
         |request, events| match request {
             2 => StatusCode::SERVICE_UNAVAILABLE.into_response(),
@@ -131,11 +135,11 @@ async fn rejected_events_are_counted_and_the_rest_goes_on() {
     )
     .await;
     sent.unwrap();
-    assert_eq!(tally.by_mapping()[&0], Outcome { accepted: 36, rejected: 4 });
+    assert_eq!(tally.by_mapping()[&0], MappingTally { accepted: 36, rejected: 4 });
 }
 
 #[tokio::test]
-async fn what_no_retry_cures_ends_the_replay() {
+async fn a_failure_that_a_retry_cannot_cure_ends_the_replay() {
     let (sent, _, seen) = replay(|_, _| (StatusCode::PAYLOAD_TOO_LARGE, "too large").into_response(), 10, 1).await;
     let message = sent.unwrap_err().to_string();
     assert!(message.contains("refused a batch: 413 too large"), "{message}");
