@@ -1,5 +1,5 @@
 //! A small, safe expression language over the columns of a row: constants, exact arithmetic, comparisons, casts and null
-//! handling. It reads nothing but the row that it is given. What the columns are is left to its users; `millrace replay`
+//! handling. It reads only the row that it is given. The meaning of columns is left to its users; `millrace replay`
 //! computes the fields of events with it.
 
 mod arithmetic;

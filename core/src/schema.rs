@@ -27,7 +27,7 @@ impl Schema {
         self.over_tokens.is_valid(properties)
     }
 
-    /// The first violation: a JSON pointer to it, and what is wrong there.
+    /// The first violation: a JSON pointer to it, and the reason.
     pub fn violation(&self, properties: &Value) -> Option<(String, String)> {
         let error = self.over_trees.iter_errors(properties).next()?;
         Some((error.instance_path().to_string(), error.to_string()))

@@ -14,7 +14,7 @@ use crate::error::RequestError;
 use crate::service::OpenLog;
 use crate::split::{self, BodyForm, MAX_EVENTS, NOT_UTF8};
 
-/// What a request says about its events besides the events.
+/// The context that a request gives its events.
 #[derive(Clone, Debug, Default)]
 pub struct RequestContext<'h> {
     /// `Idempotency-Key`. Events without an id get one that a resend of the request repeats.

@@ -35,7 +35,10 @@ pub fn with_fallbacks(routes: Router) -> Router {
             RequestError::Route(StatusCode::METHOD_NOT_ALLOWED, "this route does not take this method")
         })
         .fallback(|| async {
-            RequestError::Route(StatusCode::NOT_FOUND, "there is no such route; events go to POST /v1/events or /event")
+            RequestError::Route(
+                StatusCode::NOT_FOUND,
+                "this route does not exist; send events to POST /v1/events or /event",
+            )
         })
 }
 
@@ -77,7 +80,7 @@ async fn take(
     answer(body_form, accepted, rejected, described.context.cloudevents)
 }
 
-/// What the headers of a request say about its body.
+/// The parts of a request's headers that describe its body.
 struct DescribedRequest<'h> {
     context: RequestContext<'h>,
     /// The form of the body, when the headers declare it.
@@ -157,7 +160,7 @@ fn batch_answer(
         .collect();
     let mut body = json!({ "accepted": accepted.len(), "rejected": rejected });
     if failed {
-        let error = if empty { "there is no event in this request" } else { "no event of this request is valid" };
+        let error = if empty { "the request has no event" } else { "no event of this request is valid" };
         body["error"] = error.into();
     }
     let status = if failed { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::ACCEPTED };

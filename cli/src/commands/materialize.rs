@@ -196,5 +196,6 @@ fn report_json(report: &Report) -> Value {
 }
 
 fn parse_instant(text: &str) -> Result<i64, String> {
-    millrace_core::instant::parse(text).ok_or_else(|| "write for example 2026-01-31T00:00:00Z, or epoch milliseconds".to_owned())
+    millrace_core::instant::parse(text)
+        .ok_or_else(|| "write for example 2026-01-31T00:00:00Z, or epoch milliseconds".to_owned())
 }

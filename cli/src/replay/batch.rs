@@ -1,10 +1,10 @@
-//! The bookkeeping of one batch: which events are settled, and what a reply of ingest means for the others. No I/O.
+//! The bookkeeping of one batch: which events are settled, and how a reply of ingest changes that. Does no I/O.
 
 use std::time::Duration;
 
 use serde::Deserialize;
 
-/// What came of one request to ingest.
+/// The result of one request to ingest.
 #[derive(Debug)]
 pub enum IngestReply {
     /// An HTTP response.
@@ -115,7 +115,7 @@ impl BatchProgress {
         &self.rejections
     }
 
-    /// Takes in what came of the attempt.
+    /// Applies the result of the attempt.
     pub fn settle(&mut self, reply: IngestReply) -> BatchNext {
         let (status, after, text) = match reply {
             IngestReply::NotSent(reason) => return BatchNext::Retry { after: None, reason },

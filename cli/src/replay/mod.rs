@@ -1,5 +1,5 @@
 //! `millrace replay`: mappings turn the rows of files into events, which are sent to ingest, each key's events in order.
-//! Which events are valid is left to ingest, what a row means to the mapping.
+//! Ingest decides which events are valid; the mapping decides how a row becomes an event.
 
 mod args;
 mod batch;

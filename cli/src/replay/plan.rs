@@ -16,12 +16,12 @@ use rows::{EventTime, MappedRows, RowTime};
 
 pub use event::PlannedEvent;
 
-/// What is replayed of the files.
+/// The part of the files that is replayed.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Selection {
     /// Only this number of last rows of the first mapping, by time, and the same span of the others.
     pub last: Option<usize>,
-    /// Only this number of first events of what is selected.
+    /// Only this number of first events of the selection.
     pub limit: Option<usize>,
     /// Moves all times by one shift, so that the latest becomes this one, epoch ms.
     pub shift_to: Option<i64>,
@@ -32,7 +32,7 @@ pub struct Selection {
 pub struct Plan {
     /// The events.
     pub events: Vec<PlannedEvent>,
-    /// What was added to every time, in ms.
+    /// The shift that was added to every time, in ms.
     pub shift_ms: i64,
     /// Where the span starts, shifted, epoch ms.
     pub span_start: i64,

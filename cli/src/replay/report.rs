@@ -12,7 +12,7 @@ use super::tally::Tally;
 /// The report. All times are epoch ms as sent, which means shifted.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct ReplayReport {
-    /// What was added to each time of the files, ms.
+    /// The shift that was added to each time of the files, ms.
     pub shift_ms: i64,
     /// The time of events with `time: span_start`.
     pub span_start: i64,
@@ -76,7 +76,7 @@ impl ReplayReport {
         }
     }
 
-    /// Adds what came of the plan. `names` are the plan's mappings.
+    /// Adds the counts after sending. `names` are the plan's mappings.
     pub fn with_outcome(mut self, tally: &Tally, names: &[(String, u64)], seconds: f64) -> Self {
         for (index, counts) in tally.by_mapping() {
             if let Some(mapping) = names.get(index).and_then(|(name, _)| self.mappings.get_mut(name)) {

@@ -1,4 +1,4 @@
-//! Counts what came of the events of a replay, over all senders.
+//! Counts accepted and rejected events of a replay, over all senders.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};

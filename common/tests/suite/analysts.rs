@@ -8,7 +8,7 @@ use std::path::Path;
 use millrace_common::clock::now_ms;
 use millrace_common::stores::clickhouse::{ClickHouse, Layout, Rows};
 use millrace_core::definitions::{Definitions, DefinitionsSource};
-use millrace_core::event::{EventId, RawEvent};
+use millrace_core::event::{EventForm, EventId, RawEvent};
 use millrace_core::position::Position;
 use millrace_core::sql::{COLUMNS, TABLES};
 use serde_json::{Value, json};
@@ -50,7 +50,7 @@ async fn insert_events(store: &ClickHouse, definitions: &Definitions) {
         for (sequence, event) in
             [purchase(1, "3.49"), purchase(1, "1.50"), purchase(2, "0.99"), profile.clone()].iter().enumerate()
         {
-            let event = RawEvent::parse(&event.to_string(), false).unwrap();
+            let event = RawEvent::parse(&event.to_string(), EventForm::Nested).unwrap();
             let event = event.validate(definitions, arrived, || EventId::Made("made".into())).unwrap();
             let position = Position::new(arrived.unsigned_abs(), sequence as u64);
             layout.push(&mut rows, event.partition(8), position, &event);

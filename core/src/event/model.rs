@@ -1,4 +1,4 @@
-//! What a valid event is, and what a rejected one says. How an event becomes either is left to `raw` and `validate`.
+//! A valid event, and the reason why an event is rejected. The way from text to either is left to `raw` and `validate`.
 
 use crate::key::KeyText;
 use crate::partition::{Partition, partition_of};
@@ -44,7 +44,7 @@ pub enum EventId {
 pub struct Rejected {
     /// The field at fault, as a path from the event's root; empty for the event as a whole.
     pub field: String,
-    /// What is wrong and what is expected.
+    /// The mistake, and what is expected.
     pub reason: String,
 }
 

@@ -21,7 +21,7 @@ pub fn text(
 ) -> Result<Cow<'static, str>, Rejected> {
     match (form, properties, others) {
         (EventForm::Nested, _, [(name, _), ..]) => {
-            let reason = "no such field; an entity key this type carries goes here, all else under `properties`";
+            let reason = "unknown field; the keys of this event type go here, everything else under `properties`";
             Err(Rejected::new(shorten(name), reason))
         }
         (EventForm::Nested, Some(raw), []) => Ok(Cow::Owned(raw.get().to_owned())),

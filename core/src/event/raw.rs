@@ -1,4 +1,4 @@
-//! One event as it came: taken apart into its fields, not yet checked. Checking is left to `validate`.
+//! One event as it came: split into its fields, not yet checked. Checking is left to `validate`.
 
 use std::fmt;
 
@@ -41,7 +41,7 @@ pub struct RawEvent {
 }
 
 impl RawEvent {
-    /// Takes one JSON object apart.
+    /// Splits one JSON object into its fields.
     pub fn parse(text: &str, form: EventForm) -> Result<Self, Rejected> {
         let fields: Fields = serde_json::from_str(text)
             .map_err(|error| Rejected::new("", format!("expected one event as a JSON object: {error}")))?;

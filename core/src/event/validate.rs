@@ -47,7 +47,10 @@ impl RawEvent {
         };
         definitions.event(name).map(|(_, event)| event).ok_or_else(|| {
             let known: Vec<&str> = definitions.events.iter().map(|event| event.name.as_str()).collect();
-            Rejected::new("type", format!("no event type `{}`; there is {}", shorten(name), known.join(", ")))
+            Rejected::new(
+                "type",
+                format!("unknown event type `{}`; the known types are {}", shorten(name), known.join(", ")),
+            )
         })
     }
 }

@@ -1,4 +1,4 @@
-//! Casts of one value. A cast loses nothing silently, except that `decimal` rounds to the digits it is told.
+//! Casts of one value. A cast loses nothing silently, except that `decimal` rounds to the given digits.
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime};
 

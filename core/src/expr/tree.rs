@@ -2,7 +2,7 @@
 
 use super::value::ExprValue;
 
-/// A checked expression. `C` names columns: by their text when parsed, by what the user makes of that when bound.
+/// A checked expression. `C` names its columns: a text after parsing, any type of the user's choice after binding.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Expr<C> {
     /// A constant.
@@ -29,7 +29,7 @@ pub enum Expr<C> {
     Arithmetic(ArithmeticOp, Box<Self>, Box<Self>),
 }
 
-/// What a value is cast to.
+/// The kind that a value is cast to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cast {
     /// A whole number; a fraction is an error.

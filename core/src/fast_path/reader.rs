@@ -49,7 +49,7 @@ impl<'d, 'a> EventReader<'d, 'a> {
         RawEvent::parse(text, self.form)?.validate(self.definitions, now, make_id)
     }
 
-    /// Reads the event that `text` begins with, whatever follows it. Returns None when the fast path cannot tell where
+    /// Reads the event that `text` begins with and ignores the rest. Returns None when the fast path cannot tell where
     /// the event ends.
     pub fn read_first(&mut self, text: &'a str, now: i64, make_id: impl FnOnce() -> EventId) -> Option<FirstEvent> {
         match self.form {

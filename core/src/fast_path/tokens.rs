@@ -11,7 +11,7 @@ use serde_json::Number;
 
 use crate::json::{checked_float, is_integer, is_past_64_bits};
 
-/// What a token is.
+/// The kind of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenKind {
     /// `null`. Below the top of the object it is left out, as if it were absent.
@@ -39,7 +39,7 @@ pub struct Token<'a> {
     pub name: &'a str,
     /// Its text.
     pub text: &'a str,
-    /// What it is.
+    /// Its kind.
     pub kind: TokenKind,
     /// Index of the first token behind it that is not inside it.
     pub end: usize,

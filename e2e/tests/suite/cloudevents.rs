@@ -73,7 +73,7 @@ async fn what_the_sdk_sends_is_in_the_log_as_it_was_meant() {
     assert_eq!(found["text"]["status"], 400, "{found}");
     let unknown = &found["unknown type"];
     assert_eq!((&unknown["status"], &unknown["answer"]["field"]), (&json!(422), &json!("type")), "{found}");
-    assert_eq!(unknown["answer"]["error"], "no event type `nothing`; there is demographics, purchase");
+    assert_eq!(unknown["answer"]["error"], "unknown event type `nothing`; the known types are demographics, purchase");
 
     let entries = entries(&world).await;
     let batched = ["batch 0", "batch 2"].map(str::to_owned);

@@ -58,7 +58,7 @@ fn envelope() -> Value {
     })
 }
 
-/// The envelope with one change; a null takes the member away.
+/// The envelope with one change; a null removes the member.
 fn with(name: &str, value: Value) -> String {
     let mut event = envelope();
     event[name] = value;
@@ -136,7 +136,7 @@ fn errors_of_an_envelope_name_the_attribute() {
         assert_eq!(field(&with(name, value.clone())), name, "{value}");
     }
     let error = read(CloudEventsMode::Structured, &with("type", json!("com.example.purchase"))).unwrap_err();
-    assert_eq!(error.to_string(), "type: no event type `com.example.purchase`; there is purchase");
+    assert_eq!(error.to_string(), "type: unknown event type `com.example.purchase`; the known types are purchase");
     assert_eq!(field(&with("data", json!({ "sales_value": 1 }))), "household_id");
     assert_eq!(field(&with("data", json!({ "household_id": 1, "properties": [] }))), "properties");
     assert_eq!(field(&with("data", json!({ "household_id": 1, "x": 1, "properties": {} }))), "x");

@@ -1,10 +1,8 @@
 //! Answers to unusual requests: always a JSON error, about exactly what is wrong.
 
-use std::sync::LazyLock;
 use std::time::Duration;
 
 use clap::Parser;
-use metrics_exporter_prometheus::PrometheusHandle;
 use millrace_common::log::{Log, LogMeta, registry};
 use millrace_common::names::Names;
 use millrace_core::codec::ENGINE;
@@ -16,10 +14,11 @@ use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::METRICS;
+
 const YAML: &str = "entities: { user: { key: user_id, type: int64 } }
 events: { click: { partition_by: user } }
 views: [{ name: v, entity: user, from: [click], features: [{ name: x, agg: last, value: properties.x, type: string }] }]";
-static METRICS: LazyLock<PrometheusHandle> = LazyLock::new(|| millrace_common::telemetry::metrics().unwrap());
 
 struct Ingest {
     url: String,
@@ -72,7 +71,10 @@ async fn answer(request: RequestBuilder) -> (u16, Value) {
 async fn requests_that_match_no_route_get_a_json_error() {
     let ingest = Ingest::start("routes").await;
     let unknown = answer(ingest.request(Method::POST, "/v1/event")).await;
-    assert_eq!(unknown, (404, json!({ "error": "there is no such route; events go to POST /v1/events or /event" })));
+    assert_eq!(
+        unknown,
+        (404, json!({ "error": "this route does not exist; send events to POST /v1/events or /event" }))
+    );
     for (method, path) in [(Method::GET, "/v1/events"), (Method::PUT, "/event"), (Method::POST, "/metrics")] {
         let wrong = answer(ingest.request(method, path)).await;
         assert_eq!(wrong, (405, json!({ "error": "this route does not take this method" })), "{path}");
@@ -94,7 +96,7 @@ async fn an_encoded_body_is_refused_by_its_header() {
 async fn an_empty_batch_accepts_nothing() {
     let ingest = Ingest::start("nothing").await;
     let (status, body) = answer(ingest.post("[]")).await;
-    let said = json!({ "accepted": 0, "rejected": [], "error": "there is no event in this request" });
+    let said = json!({ "accepted": 0, "rejected": [], "error": "the request has no event" });
     assert_eq!((status, body), (422, said));
 }
 

@@ -1,17 +1,15 @@
 //! Bodies that are refused: the sender sees why, and its next request works.
 
 use std::net::SocketAddr;
-use std::sync::LazyLock;
 use std::time::Duration;
 
 use clap::Parser;
-use metrics_exporter_prometheus::PrometheusHandle;
 use millrace_ingest::{Config, run};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-static METRICS: LazyLock<PrometheusHandle> = LazyLock::new(|| millrace_common::telemetry::metrics().unwrap());
+use crate::METRICS;
 
 /// Ingest without a log. Bodies are read before the log is needed.
 async fn start(arguments: &[&str]) -> (SocketAddr, DropGuard) {

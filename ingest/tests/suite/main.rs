@@ -3,3 +3,10 @@
 
 mod answers;
 mod body;
+
+use std::sync::LazyLock;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+
+/// The metrics of the test process. A process can install them only once.
+static METRICS: LazyLock<PrometheusHandle> = LazyLock::new(|| millrace_common::telemetry::metrics().unwrap());

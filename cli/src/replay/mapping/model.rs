@@ -1,4 +1,4 @@
-//! A checked mapping: what the events of one source file are made of.
+//! A checked mapping: how the events of one source file are made.
 
 use millrace_core::expr::Expr;
 

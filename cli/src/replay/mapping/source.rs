@@ -1,4 +1,4 @@
-//! The mapping file as it is written: its fields and their order. What it means is left to `bind`.
+//! The mapping file as it is written: its fields and their order. Checking it is left to `bind`.
 
 use std::fmt;
 use std::marker::PhantomData;

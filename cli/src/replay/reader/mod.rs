@@ -1,4 +1,4 @@
-//! Rows of a file, one at a time: Parquet, CSV and NDJSON give the same values. What they mean is left to the mapping.
+//! Rows of a file, one at a time: Parquet, CSV and NDJSON give the same values. Their meaning is left to the mapping.
 
 mod csv;
 mod ndjson;

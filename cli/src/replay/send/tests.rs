@@ -75,7 +75,7 @@ fn numbers_of(seen: &[Vec<Value>], household: u64) -> Vec<u64> {
 }
 
 #[tokio::test]
-async fn each_keys_events_arrive_in_order_whatever_the_concurrency() {
+async fn each_keys_events_arrive_in_order_at_any_concurrency() {
     let (sent, tally, seen) = replay(accept, 3, 4).await;
     sent.unwrap();
     assert_eq!((tally.settled(), tally.accepted(), tally.resent()), (40, 40, 0));
