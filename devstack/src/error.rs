@@ -1,13 +1,13 @@
-//! Why a store could not be fetched, started or stopped, and what to do about it.
+//! Why a store or a service could not be fetched, started or stopped, and what a person can do about it.
 
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-/// Anything that goes wrong with the stores.
+/// An error of this crate.
 #[derive(Debug, thiserror::Error)]
 pub enum DevstackError {
-    /// A file or folder of ours cannot be used.
+    /// A file or folder cannot be used.
     #[error("failed to use {path}: {source}")]
     File {
         /// Which one.
@@ -15,7 +15,7 @@ pub enum DevstackError {
         /// Why.
         source: io::Error,
     },
-    /// A program that we need is not there.
+    /// A program could not be started.
     #[error("failed to run {program}: {source}")]
     Program {
         /// Its name.
@@ -23,7 +23,7 @@ pub enum DevstackError {
         /// Why.
         source: io::Error,
     },
-    /// A program that we ran said no.
+    /// A program ended with an error.
     #[error("{command} failed:\n{output}")]
     Command {
         /// What was run.
@@ -31,21 +31,24 @@ pub enum DevstackError {
         /// The end of what it printed.
         output: String,
     },
-    /// A setting that is no address.
-    #[error("{variable} is `{text}`, which is no address; write for example 127.0.0.1:8080")]
+    /// A setting is not an address.
+    #[error("{variable} is `{text}`, which is not an address; write for example 127.0.0.1:8080")]
     Address {
-        /// Its name.
+        /// The setting's name.
         variable: &'static str,
-        /// What it says.
+        /// Its text.
         text: String,
     },
     /// A service's port is not free.
-    #[error("{service} cannot listen on {address}: {source}; stop what holds it")]
+    #[error("port {port} of {ip} is not free for {service} ({source}); stop the program that holds it, or {advice}",
+        port = address.port(), ip = address.ip())]
     Port {
         /// Which service.
         service: &'static str,
-        /// Where.
+        /// Where it would listen.
         address: SocketAddr,
+        /// Which setting moves it.
+        advice: String,
         /// Why.
         source: io::Error,
     },
@@ -57,11 +60,11 @@ pub enum DevstackError {
         /// What a person can do.
         advice: String,
     },
-    /// A store ended, or did not answer in time.
-    #[error("{store} {what}; the end of {log}:\n{tail}")]
+    /// A store or service ended, or did not answer in time.
+    #[error("{program} {what}; the end of {log}:\n{tail}")]
     NotReady {
-        /// Which store.
-        store: &'static str,
+        /// Which one.
+        program: &'static str,
         /// What happened.
         what: String,
         /// Its log.
@@ -69,13 +72,13 @@ pub enum DevstackError {
         /// The last lines of the log.
         tail: String,
     },
-    /// The store was given by its URL, so it is not ours to start or stop.
-    #[error("{0} is given by its URL: it is not ours to start or stop")]
-    NotOurs(&'static str),
+    /// The store was given by its URL, so devstack does not start or stop it.
+    #[error("{0} is given by its URL; devstack starts and stops only the stores that it runs itself")]
+    GivenByUrl(&'static str),
     /// Two stacks cannot share a folder.
-    #[error("{0} is in use by another stack; end that one or choose another folder")]
+    #[error("{0} is in use by another stack; stop that one or choose another folder")]
     InUse(PathBuf),
-    /// A started store's process does not do what it was told.
+    /// A process cannot be signalled, or does not end.
     #[error("failed to signal process {pid}: {source}")]
     Signal {
         /// The process.
@@ -83,7 +86,7 @@ pub enum DevstackError {
         /// Why.
         source: io::Error,
     },
-    /// Something of ours broke off.
+    /// A task of devstack was cancelled or panicked.
     #[error("devstack task failed: {0}")]
     Task(#[from] tokio::task::JoinError),
 }

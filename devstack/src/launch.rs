@@ -1,50 +1,40 @@
-//! Which program serves each store, and with which options.
+//! Which program serves each store, and with which options. Starting the program is left to [`crate::native`].
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
 
 use crate::error::DevstackError;
+use crate::kind::StoreKind;
 use crate::options::StackOptions;
-use crate::ports;
-use crate::store::{Kind, Launch, Store};
 use crate::tools::{chdb, chdb_http, mongodb, redis};
 
-/// Two processes that look for a free port at the same time may find the same one.
-const TRIES: usize = 3;
+/// How a native store is started. It stays the same over restarts, so that the store comes back on its port with its data.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StoreLaunch {
+    /// The server's name and version, for people.
+    pub(crate) server: String,
+    /// The program.
+    pub(crate) program: PathBuf,
+    /// Its arguments.
+    pub(crate) arguments: Vec<String>,
+    /// The port on loopback that it listens on.
+    pub(crate) port: u16,
+}
 
-/// Fetches what is missing, starts the store on a free port, and waits until it answers. Blocks.
-pub(crate) fn fresh(kind: Kind, options: &StackOptions) -> Result<Store, DevstackError> {
-    let data = options.dir.join(kind.folder());
-    std::fs::create_dir_all(&data).map_err(DevstackError::file(&data))?;
-    let data = data.canonicalize().map_err(DevstackError::file(&data))?;
-    let mut tries = 0;
-    loop {
-        tries += 1;
-        let port = ports::free().ok_or(DevstackError::Missing {
-            tool: "free port",
-            advice: "2000 ports on loopback are taken; stop what holds them".to_owned(),
-        })?;
-        let launch = command(kind, options, &data, port)?;
-        match Store::launch(kind, launch, &options.dir, options.detached) {
-            Err(DevstackError::NotReady { tail, .. }) if tries < TRIES && lost_the_port(&tail) => {}
-            result => return result,
+impl StoreLaunch {
+    /// Finds or fetches the store's program, and sets it up for a data folder and a port. Blocks.
+    pub(crate) fn new(kind: StoreKind, options: &StackOptions, data: &Path, port: u16) -> Result<Self, DevstackError> {
+        let data = data.to_string_lossy();
+        match kind {
+            StoreKind::Redis => redis_server(options, &data, port),
+            StoreKind::MongoDb => mongodb_server(&data, port),
+            StoreKind::ClickHouse => clickhouse_server(&data, port),
         }
     }
 }
 
-fn lost_the_port(tail: &str) -> bool {
-    tail.to_lowercase().contains("address already in use")
-}
-
-fn command(kind: Kind, options: &StackOptions, data: &Path, port: u16) -> Result<Launch, DevstackError> {
-    let data = data.to_string_lossy();
-    match kind {
-        Kind::Redis => redis_command(options, &data, port),
-        Kind::MongoDb => mongodb_command(&data, port),
-        Kind::ClickHouse => clickhouse_command(&data, port),
-    }
-}
-
-fn redis_command(options: &StackOptions, data: &str, port: u16) -> Result<Launch, DevstackError> {
+fn redis_server(options: &StackOptions, data: &str, port: u16) -> Result<StoreLaunch, DevstackError> {
     let (program, version) = redis::server()?;
     let fsync = if options.redis_fsync_always { "always" } else { "everysec" };
     let maxmemory = options.redis_maxmemory.unwrap_or(0);
@@ -54,10 +44,10 @@ fn redis_command(options: &StackOptions, data: &str, port: u16) -> Result<Launch
     );
     let mut arguments = words(&text);
     arguments.extend(["--save", "", "--dir", data].map(str::to_owned));
-    Ok(Launch { server: format!("redis-server {version}"), program, arguments, port })
+    Ok(StoreLaunch { server: format!("redis-server {version}"), program, arguments, port })
 }
 
-fn mongodb_command(data: &str, port: u16) -> Result<Launch, DevstackError> {
+fn mongodb_server(data: &str, port: u16) -> Result<StoreLaunch, DevstackError> {
     let server = mongodb::server()?;
     let name = server.name();
     let (program, mut arguments) = match server {
@@ -72,15 +62,15 @@ fn mongodb_command(data: &str, port: u16) -> Result<Launch, DevstackError> {
         }
     };
     arguments.push(data.to_owned());
-    Ok(Launch { server: name, program, arguments, port })
+    Ok(StoreLaunch { server: name, program, arguments, port })
 }
 
-fn clickhouse_command(data: &str, port: u16) -> Result<Launch, DevstackError> {
+fn clickhouse_server(data: &str, port: u16) -> Result<StoreLaunch, DevstackError> {
     let library = chdb::library()?;
     let program = chdb_http::binary()?;
     let mut arguments = words(&format!("--listen 127.0.0.1:{port} --lib"));
     arguments.extend([&library.to_string_lossy(), "--path", data].map(str::to_owned));
-    Ok(Launch { server: format!("libchdb {} behind chdb-http", chdb::VERSION), program, arguments, port })
+    Ok(StoreLaunch { server: format!("libchdb {} behind chdb-http", chdb::VERSION), program, arguments, port })
 }
 
 fn words(text: &str) -> Vec<String> {

@@ -1,11 +1,11 @@
-//! What a stack is made of.
+//! The options of a stack.
 
 use std::path::PathBuf;
 
 /// How a stack runs.
 #[derive(Debug, Clone, Default)]
 pub struct StackOptions {
-    /// Data and logs; made if missing. What is there already is used.
+    /// The folder of data and logs. It is made if it is missing, and data in it is used again.
     pub dir: PathBuf,
     /// A Redis to use instead of starting one.
     pub redis_url: Option<String>,
@@ -17,17 +17,17 @@ pub struct StackOptions {
     pub redis_fsync_always: bool,
     /// Redis's `maxmemory` in bytes; none by default.
     pub redis_maxmemory: Option<u64>,
-    /// The stores outlive this process; otherwise they die with it, however it ends.
+    /// Whether the stores outlive this process. Otherwise they are killed when it ends, for any reason.
     pub detached: bool,
 }
 
 impl StackOptions {
-    /// Everything native, in this folder.
+    /// All stores native, in this folder.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Self { dir: dir.into(), ..Self::default() }
     }
 
-    /// As [`Self::new`], with `REDIS_URL`, `MONGODB_URL` and `CLICKHOUSE_URL` replacing what they name.
+    /// Like [`Self::new`], but `REDIS_URL`, `MONGODB_URL` and `CLICKHOUSE_URL` each replace their store if they are set.
     pub fn from_env(dir: impl Into<PathBuf>) -> Self {
         let url = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         Self {

@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
-use crate::store::Kind;
+use crate::kind::StoreKind;
 
 const TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -14,11 +14,11 @@ const HELLO: &[u8] = b"\x34\0\0\0\x01\0\0\0\0\0\0\0\xdd\x07\0\0\0\0\0\0\0\
     \x1f\0\0\0\x10hello\0\x01\0\0\0\x02$db\0\x06\0\0\0admin\0\0";
 
 /// Whether the store answers now.
-pub(crate) fn answers(kind: Kind, port: u16) -> bool {
+pub(crate) fn answers(kind: StoreKind, port: u16) -> bool {
     let (question, answer): (&[u8], &[u8]) = match kind {
-        Kind::Redis => (b"PING\r\n", b"+PONG\r\n"),
-        Kind::MongoDb => (HELLO, b"isWritablePrimary\0\x01"),
-        Kind::ClickHouse => {
+        StoreKind::Redis => (b"PING\r\n", b"+PONG\r\n"),
+        StoreKind::MongoDb => (HELLO, b"isWritablePrimary\0\x01"),
+        StoreKind::ClickHouse => {
             (b"GET /?query=SELECT%201 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", b"\r\n\r\n1\n")
         }
     };

@@ -1,4 +1,5 @@
-//! A process that we, or another process of ours, started: named by pid and start time, so that a reused pid is never hit.
+//! A process that this program, or another program of Millrace, started. It is named by pid and start time, so that a
+//! signal never reaches another process that was given the same pid later.
 
 use std::fs;
 use std::io;
@@ -14,33 +15,46 @@ use crate::wait;
 /// How long a killed process may take to be gone.
 const GONE: Duration = Duration::from_secs(10);
 
-/// Which process.
+/// Which process, for good: a pid is used again, a pid with its start time is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Identity {
+pub struct ProcessIdentity {
     /// Its pid.
     pub pid: u32,
     /// When it started, in the kernel's ticks since boot.
     pub started: u64,
 }
 
-/// A process, and how to wait for it if it is our own child.
+/// A process, and how to wait for it if it is this program's own child.
 #[derive(Debug)]
 pub struct Process {
     /// Which one.
-    pub identity: Identity,
+    pub identity: ProcessIdentity,
     child: Option<Child>,
 }
 
+impl ProcessIdentity {
+    /// The running process itself.
+    pub fn current() -> Self {
+        let pid = std::process::id();
+        Self { pid, started: start_time(pid).unwrap_or_default() }
+    }
+
+    /// Whether that process runs (a paused one does too).
+    pub fn is_alive(&self) -> bool {
+        start_time(self.pid) == Some(self.started)
+    }
+}
+
 impl Process {
-    /// One that we just started.
+    /// A process that was just started.
     pub(crate) fn of_child(child: Child) -> Self {
         let pid = child.id();
         let started = start_time(pid).unwrap_or_default();
-        Self { identity: Identity { pid, started }, child: Some(child) }
+        Self { identity: ProcessIdentity { pid, started }, child: Some(child) }
     }
 
-    /// One that some process started.
-    pub(crate) fn attached(identity: Identity) -> Self {
+    /// A process that some other process started.
+    pub(crate) fn attached(identity: ProcessIdentity) -> Self {
         Self { identity, child: None }
     }
 
@@ -51,7 +65,7 @@ impl Process {
         {
             self.child = None;
         }
-        start_time(self.identity.pid) == Some(self.identity.started)
+        self.identity.is_alive()
     }
 
     /// SIGKILL, and waits until it is gone.
@@ -66,12 +80,12 @@ impl Process {
     /// SIGTERM; SIGKILL when the time is over.
     pub(crate) fn stop(&mut self, limit: Duration) -> Result<(), DevstackError> {
         self.signal(Signal::TERM)?;
-        // A paused process takes its signals when it goes on.
+        // A paused process receives its signals only when it goes on.
         self.signal(Signal::CONT)?;
         if wait::until(limit, || !self.is_alive()) { Ok(()) } else { self.kill() }
     }
 
-    /// Sends a signal; to a process that is gone, nothing.
+    /// Sends a signal. Does nothing if the process is gone.
     pub(crate) fn signal(&mut self, signal: Signal) -> Result<(), DevstackError> {
         if !self.is_alive() {
             return Ok(());
@@ -107,10 +121,11 @@ mod tests {
 
     #[test]
     fn a_killed_process_is_gone_and_another_of_its_pid_is_not_it() {
+        assert!(ProcessIdentity::current().is_alive());
         let mut process = Process::of_child(Command::new("sleep").arg("60").spawn().unwrap());
         assert!(process.is_alive());
-        let Identity { pid, started } = process.identity;
-        assert!(!Process::attached(Identity { pid, started: started + 1 }).is_alive());
+        let ProcessIdentity { pid, started } = process.identity;
+        assert!(!Process::attached(ProcessIdentity { pid, started: started + 1 }).is_alive());
         process.kill().unwrap();
         assert!(!process.is_alive());
         process.kill().unwrap();

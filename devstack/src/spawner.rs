@@ -1,6 +1,6 @@
-//! Starts the stores' processes.
+//! Starts the processes of stores and services.
 //!
-//! A store that must not outlive us asks the kernel for a signal when its parent dies; the kernel means the parent
+//! A process that must not outlive this one asks the kernel for a signal when its parent dies. For the kernel the parent is a
 //! *thread*, so all such processes are started from one thread that lives as long as this process.
 #![allow(unsafe_code)]
 
@@ -16,9 +16,9 @@ use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 
 use crate::error::DevstackError;
 
-type Job = (Command, SyncSender<io::Result<Child>>);
+type SpawnRequest = (Command, SyncSender<io::Result<Child>>);
 
-/// Starts a command in a process group of its own (Ctrl-C is ours, not the stores'), its output appended to a log.
+/// Starts a command and appends its output to a log. The command has its own process group, so that Ctrl-C does not reach it.
 pub(crate) fn spawn(mut command: Command, log: &Path, detached: bool) -> Result<Child, DevstackError> {
     let program = command.get_program().to_string_lossy().into_owned();
     let output = OpenOptions::new().create(true).append(true).open(log).map_err(DevstackError::file(log))?;
@@ -44,14 +44,14 @@ fn spawn_bound(mut command: Command) -> io::Result<Child> {
     answer.recv().map_err(|_| gone(()))?
 }
 
-fn sender() -> io::Result<&'static Mutex<SyncSender<Job>>> {
-    static SENDER: OnceLock<Mutex<SyncSender<Job>>> = OnceLock::new();
+fn sender() -> io::Result<&'static Mutex<SyncSender<SpawnRequest>>> {
+    static SENDER: OnceLock<Mutex<SyncSender<SpawnRequest>>> = OnceLock::new();
     if let Some(sender) = SENDER.get() {
         return Ok(sender);
     }
-    let (sender, jobs) = sync_channel::<Job>(1);
+    let (sender, requests) = sync_channel::<SpawnRequest>(1);
     thread::Builder::new().name("devstack-spawner".to_owned()).spawn(move || {
-        for (mut command, reply) in jobs {
+        for (mut command, reply) in requests {
             let _ = reply.send(command.spawn());
         }
     })?;

@@ -7,72 +7,70 @@ use std::time::Duration;
 use tokio::task::spawn_blocking;
 
 use crate::error::DevstackError;
-use crate::launch;
+use crate::kind::StoreKind;
+use crate::native::{NativeStore, stop_recorded};
 use crate::options::StackOptions;
-use crate::process::Process;
-use crate::state::{Entry, LOCK, State, lock};
-use crate::store::{Kind, Store};
-
-/// A store that is told to stop is killed after this.
-const STOP: Duration = Duration::from_secs(10);
+use crate::record::{LOCK, StackRecord, lock};
+use crate::store::Store;
 
 /// Three running stores.
 ///
-/// Unless detached, they are killed when this is dropped or this process dies; [`Stack::down`] stops them in good order.
+/// Unless detached, they are killed when this value is dropped or this process dies; [`Stack::down`] stops them in good
+/// order.
 #[derive(Debug)]
 pub struct Stack {
     dir: PathBuf,
     stores: [Store; 3],
-    /// Held as long as the stores are ours alone; `None` for a detached stack.
+    /// Held while this process alone owns the stores. None for a detached stack.
     lock: Option<File>,
 }
 
 impl Stack {
-    /// Starts what no URL is given for, all at once, and waits until each answers.
+    /// Starts every store that no URL is given for, all at once, and waits until each answers.
     ///
-    /// The folder must not be in use by another stack. Its data is used again.
+    /// The folder must not be in use by another stack. Data that is already there is used again.
     pub async fn up(options: StackOptions) -> Result<Self, DevstackError> {
         spawn_blocking(move || {
             let lock = lock(&options.dir, Duration::ZERO)?;
-            let state = State::read(&options.dir);
-            if state.stores.iter().any(|entry| Process::attached(entry.process).is_alive()) {
+            let record = StackRecord::read(&options.dir);
+            if record.stores.iter().any(|store| store.process.is_alive()) {
                 return Err(DevstackError::InUse(options.dir));
             }
-            bring_up(&options, &State::default(), lock)
+            bring_up(&options, &StackRecord::default(), lock)
         })
         .await?
     }
 
-    /// The detached stack of a folder: the stores that run are used, the others are started.
+    /// The detached stack of a folder: stores that run are used, the others are started.
     ///
-    /// Options that concern a running store (fsync, memory) do not change it.
+    /// Options for fsync and memory do not change a store that runs already.
     pub async fn attach_or_up(options: StackOptions) -> Result<Self, DevstackError> {
         let options = StackOptions { detached: true, ..options };
         spawn_blocking(move || {
             let lock = lock(&options.dir, LOCK)?;
-            bring_up(&options, &State::read(&options.dir), lock)
+            bring_up(&options, &StackRecord::read(&options.dir), lock)
         })
         .await?
     }
 
     /// The store of a kind.
-    pub fn store(&self, kind: Kind) -> &Store {
+    pub fn store(&self, kind: StoreKind) -> &Store {
         &self.stores[kind as usize]
     }
 
     /// The log and the online state.
     pub fn redis(&self) -> &Store {
-        self.store(Kind::Redis)
+        self.store(StoreKind::Redis)
     }
 
     /// Profiles.
     pub fn mongodb(&self) -> &Store {
-        self.store(Kind::MongoDb)
+        self.store(StoreKind::MongoDb)
     }
 
     /// The offline store.
     pub fn clickhouse(&self) -> &Store {
-        self.store(Kind::ClickHouse)
+        self.store(StoreKind::ClickHouse)
     }
 
     /// `redis://…`
@@ -105,7 +103,7 @@ impl Stack {
         if self.lock.is_none() {
             return down(&self.dir).await;
         }
-        spawn_blocking(move || stop_all(self.stores.each_ref().map(|store| || store.stop_blocking()))).await?
+        spawn_blocking(move || stop_all(self.stores.iter().filter_map(stop_native))).await?
     }
 }
 
@@ -113,7 +111,7 @@ impl Drop for Stack {
     fn drop(&mut self) {
         if self.lock.is_some() {
             for store in self.stores.iter().filter(|store| store.is_native()) {
-                // Nobody is left to tell; the kernel kills it with this process anyway.
+                // A drop cannot report an error, and the kernel kills the store with this process anyway.
                 let _ = store.kill();
             }
         }
@@ -125,7 +123,7 @@ pub async fn attach_or_up(dir: impl Into<PathBuf>) -> Result<Stack, DevstackErro
     Stack::attach_or_up(StackOptions::from_env(dir)).await
 }
 
-/// The folder of the stack that all tests of a workspace share: `MILLRACE_TEST_STORES`, or `target/test-stores`.
+/// The folder of the stack that all tests of a workspace share: `MILLRACE_TEST_STORES`, or else `target/test-stores`.
 pub fn test_dir() -> PathBuf {
     let default = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/test-stores");
     std::env::var_os("MILLRACE_TEST_STORES").map_or_else(default, PathBuf::from)
@@ -133,12 +131,12 @@ pub fn test_dir() -> PathBuf {
 
 /// One stack for all test processes of a checkout: the first starts it, the others use it, [`down`] ends it.
 ///
-/// Tests that kill or fill a store take a stack of their own.
+/// A test that kills or fills a store needs a stack of its own.
 pub async fn shared_for_tests(dir: impl Into<PathBuf>) -> Result<Stack, DevstackError> {
     attach_or_up(dir).await
 }
 
-/// Stops the detached stack of a folder, from whatever process. Data stays. No stack there is fine.
+/// Stops the detached stack of a folder, from any process. Data stays. Does nothing if there is no stack.
 pub async fn down(dir: impl Into<PathBuf>) -> Result<(), DevstackError> {
     let dir = dir.into();
     spawn_blocking(move || {
@@ -146,51 +144,65 @@ pub async fn down(dir: impl Into<PathBuf>) -> Result<(), DevstackError> {
             return Ok(());
         }
         let _lock = lock(&dir, LOCK)?;
-        let state = State::read(&dir);
-        stop_all(state.stores.iter().map(|entry| || Process::attached(entry.process).stop(STOP)))?;
-        State::remove(&dir)
+        let record = StackRecord::read(&dir);
+        stop_all(record.stores.iter().map(|store| || stop_recorded(store.process)))?;
+        StackRecord::remove(&dir)
     })
     .await?
 }
 
-fn bring_up(options: &StackOptions, state: &State, lock: File) -> Result<Stack, DevstackError> {
+fn bring_up(options: &StackOptions, record: &StackRecord, lock: File) -> Result<Stack, DevstackError> {
     let results = std::thread::scope(|scope| {
-        let threads = Kind::ALL.map(|kind| scope.spawn(move || bring_up_one(kind, options, state)));
+        let threads = StoreKind::ALL.map(|kind| scope.spawn(move || bring_up_one(kind, options, record)));
         threads.map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     });
     let running: Vec<Store> = results.iter().flatten().cloned().collect();
     if options.detached {
-        // Also when one failed: the others may serve somebody already, and `down` must find them.
+        // Also when one failed: other processes may use the rest already, and `down` must find them.
         save(&options.dir, &running)?;
     } else if running.len() < results.len() {
-        stop_all(running.iter().map(|store| || store.stop_blocking()))?;
+        stop_all(running.iter().filter_map(stop_native))?;
     }
     let [redis, mongodb, clickhouse] = results;
     let stores = [redis?, mongodb?, clickhouse?];
     Ok(Stack { dir: options.dir.clone(), stores, lock: (!options.detached).then_some(lock) })
 }
 
-fn bring_up_one(kind: Kind, options: &StackOptions, state: &State) -> Result<Store, DevstackError> {
+fn bring_up_one(kind: StoreKind, options: &StackOptions, record: &StackRecord) -> Result<Store, DevstackError> {
     let given = match kind {
-        Kind::Redis => &options.redis_url,
-        Kind::MongoDb => &options.mongodb_url,
-        Kind::ClickHouse => &options.clickhouse_url,
+        StoreKind::Redis => &options.redis_url,
+        StoreKind::MongoDb => &options.mongodb_url,
+        StoreKind::ClickHouse => &options.clickhouse_url,
     };
     if let Some(url) = given {
         return Ok(Store::given(kind, url.clone()));
     }
-    let Some(Entry { launch, process, .. }) = state.entry(kind).cloned() else {
-        return launch::fresh(kind, options);
-    };
-    if let Some(store) = Store::attach(kind, launch.clone(), &options.dir, process) {
-        return Ok(store);
-    }
-    // It ended, or hangs: back on its own port if that can be, so that URLs that were handed out stay true.
-    Process::attached(process).stop(STOP)?;
-    Store::launch(kind, launch, &options.dir, true).or_else(|_| launch::fresh(kind, options))
+    Ok(Store::native(kind, bring_up_native(kind, options, record)?))
 }
 
-/// Runs the stops side by side; the first error counts.
+fn bring_up_native(
+    kind: StoreKind,
+    options: &StackOptions,
+    record: &StackRecord,
+) -> Result<NativeStore, DevstackError> {
+    let Some(recorded) = record.store(kind) else {
+        return NativeStore::start_fresh(kind, options);
+    };
+    if let Some(store) = NativeStore::attach(recorded, &options.dir) {
+        return Ok(store);
+    }
+    // It ended, or it hangs. It is started again on its own port if possible: other processes hold its URL.
+    stop_recorded(recorded.process)?;
+    NativeStore::start(kind, recorded.launch.clone(), &options.dir, true)
+        .or_else(|_| NativeStore::start_fresh(kind, options))
+}
+
+/// How to stop a store, if devstack started it.
+fn stop_native(store: &Store) -> Option<impl FnOnce() -> Result<(), DevstackError> + Send> {
+    store.as_native().map(|native| || native.stop())
+}
+
+/// Runs the stops side by side, and returns the first error.
 fn stop_all<F>(stops: impl IntoIterator<Item = F>) -> Result<(), DevstackError>
 where
     F: FnOnce() -> Result<(), DevstackError> + Send,
@@ -205,7 +217,7 @@ where
 }
 
 fn save(dir: &Path, stores: &[Store]) -> Result<(), DevstackError> {
-    let mut state = State::read(dir);
-    stores.iter().filter_map(Store::entry).for_each(|entry| state.set(entry));
-    state.write(dir)
+    let mut record = StackRecord::read(dir);
+    stores.iter().filter_map(Store::as_native).for_each(|native| record.set(native.record()));
+    record.write(dir)
 }

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-/// How often a condition is looked at.
+/// The pause between two looks at a condition.
 pub(crate) const POLL: Duration = Duration::from_millis(20);
 
-/// Looks until the condition holds (true) or the time is over (false). Blocks the thread.
+/// Waits for a condition. Returns whether it holds before the time is over. Blocks the thread.
 pub(crate) fn until(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + limit;
     while !condition() {

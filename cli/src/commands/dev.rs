@@ -80,7 +80,7 @@ async fn serve(args: &DevArgs, stores: StoreConfig, stack: &Stack, shutdown: &Ca
 /// Starts all, and waits until they are ready or it is time to stop.
 fn start(options: &ServiceOptions, shutdown: &CancellationToken) -> anyhow::Result<Vec<Service>> {
     let setting = |name: &str| std::env::var(name).ok();
-    let start = |kind: ServiceKind| Service::start_where_told(kind, kind.name(), options, setting);
+    let start = |kind: ServiceKind| Service::start_configured(kind, kind.name(), options, setting);
     let kinds = ServiceKind::ALL.into_iter().chain([ServiceKind::Jobs]);
     let mut services = kinds.map(start).collect::<Result<Vec<_>, _>>()?;
     for service in services.iter_mut().take_while(|_| !shutdown.is_cancelled()) {

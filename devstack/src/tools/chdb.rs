@@ -1,4 +1,4 @@
-//! ClickHouse's engine as a library, from its npm package.
+//! ClickHouse's engine as a library, from an npm package.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! Our own `chdb-http` binary: beside the running program, or built by cargo when this runs from a checkout.
+//! The `chdb-http` binary: beside the running program, or built by cargo when the program runs from a checkout.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -29,7 +29,7 @@ pub fn binary() -> Result<PathBuf, DevstackError> {
     }
 }
 
-/// Where the running program lies; for tests and examples of cargo, the folder above.
+/// The folder of the running program; for cargo's tests and examples, the folder above it.
 fn program_folder() -> Result<PathBuf, DevstackError> {
     let program = std::env::current_exe().map_err(DevstackError::file("the running program"))?;
     let folder = program.parent().unwrap_or(Path::new("."));
@@ -37,7 +37,7 @@ fn program_folder() -> Result<PathBuf, DevstackError> {
     Ok(if inner { folder.parent().unwrap_or(folder) } else { folder }.to_owned())
 }
 
-/// Whether the checkout, if there is one, has newer sources than the binary.
+/// Whether the sources are newer than the binary. False without a checkout.
 fn is_stale(binary: &Path) -> bool {
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join(NAME);
     let newest = [sources.join("Cargo.toml")]

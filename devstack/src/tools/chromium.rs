@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use crate::error::DevstackError;
 use crate::tools::command::on_path_or_apt;
 
-/// What a browser without a screen is started with; as root it has no sandbox, so it must see pages of ours alone.
+/// Arguments for a browser without a screen. It runs without a sandbox, because the tests may run as root, so it must open only
+/// pages of the tests.
 pub const HEADLESS: [&str; 8] = [
     "--headless",
     "--no-sandbox",

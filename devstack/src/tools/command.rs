@@ -1,4 +1,4 @@
-//! Other people's programs: looked for on PATH, run to their end, installed by apt where there is apt.
+//! External programs: found on PATH, run to their end, and installed with apt on systems that have it.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use crate::error::DevstackError;
 use crate::tools::{cache_dir, lock, say};
 
-/// So much of a failed program's output is shown.
+/// How many lines of a failed program's output are shown.
 const TAIL_LINES: usize = 20;
 
 /// A program on PATH.
@@ -33,7 +33,7 @@ pub(crate) fn tail(text: &str) -> String {
     lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
 }
 
-/// Installs a Debian package, as root or through a sudo that asks nothing.
+/// Installs a Debian package, as root or through a sudo without a password.
 pub(crate) fn apt_install(tool: &'static str, package: &str) -> Result<(), DevstackError> {
     let missing =
         |why: &str| DevstackError::Missing { tool, advice: format!("{why}; install {package} and try again") };

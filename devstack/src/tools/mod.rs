@@ -1,7 +1,7 @@
 //! The stores' programs: found on this machine, or fetched once into a cache that all checkouts share.
 //!
-//! A tool is put into the cache under a file lock and marked complete last, so that neither a second process nor a broken
-//! download can leave half a tool. Everything here blocks.
+//! A tool is written to the cache under a file lock and marked complete last, so that neither a second process nor a broken
+//! download leaves an incomplete tool. Every function here blocks.
 
 pub mod chdb;
 pub mod chdb_http;
@@ -18,7 +18,7 @@ use crate::error::DevstackError;
 
 const COMPLETE: &str = ".complete";
 
-/// `$MILLRACE_TOOLS`, or `millrace` in the user's cache folder.
+/// The folder `$MILLRACE_TOOLS`, or else `millrace` in the user's cache folder.
 pub fn cache_dir() -> Result<PathBuf, DevstackError> {
     let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     variable("MILLRACE_TOOLS")
@@ -60,7 +60,7 @@ pub(crate) fn lock(path: &Path) -> Result<File, DevstackError> {
     Ok(file)
 }
 
-/// Tells the person who waits what takes so long.
+/// Prints why a caller has to wait.
 fn say(what: &str) {
     eprintln!("devstack: {what}");
 }

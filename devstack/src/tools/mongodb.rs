@@ -23,7 +23,7 @@ pub enum Server {
 }
 
 impl Server {
-    /// What is used, for people.
+    /// Name and version, for people.
     pub fn name(&self) -> String {
         match self {
             Self::Mongod(_, version) => format!("mongod {version}"),

@@ -1,4 +1,4 @@
-//! Python packages in virtualenvs of the cache: SecantusDB, and what the demo's check runs on.
+//! Python packages in virtualenvs of the cache: SecantusDB, and the packages of the demo's check and of client tests.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -24,7 +24,7 @@ pub fn virtualenv(name: &str, packages: &[String]) -> Result<PathBuf, DevstackEr
     Ok(folder.join("bin/python3"))
 }
 
-/// A virtualenv knows its own path, so it is made where it stays.
+/// Makes a virtualenv in its final folder, because it contains its own path.
 pub(super) fn install(folder: &Path, packages: &[String]) -> Result<(), DevstackError> {
     let python = python()?;
     if make_venv(&python, folder).is_err() {
@@ -52,7 +52,7 @@ fn python() -> Result<PathBuf, DevstackError> {
     })
 }
 
-/// The interpreter itself: a name on PATH may be a shim that has nothing behind it, or changes with the folder.
+/// The interpreter behind a name on PATH. The name may be a shim that runs nothing, or another version in another folder.
 fn interpreter(name: &str) -> Option<PathBuf> {
     let question = "import sys; print(sys.version_info[0], sys.version_info[1], sys.executable)";
     let answer = run(Command::new(on_path(name)?).args(["-c", question])).ok()?;

@@ -1,6 +1,6 @@
 //! Redis: `redis-server`, Debian's package where absent.
 //!
-//! A service that the package manager starts by itself is left alone; ours has its own port and folder.
+//! A service that the package manager starts by itself is not used: devstack's server has its own port and folder.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,11 +1,11 @@
-//! The stores as a caller meets them: through their drivers, killed, paused, found again and stopped.
+//! The stores as their clients see them: through their drivers, killed, paused, found again and stopped.
 //!
-//! Each test has a stack of its own in a folder that vanishes.
+//! Each test has its own stack in a temporary folder.
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use millrace_devstack::{DevstackError, Kind, Stack, StackOptions, Store, attach_or_up, down, shared_for_tests};
+use millrace_devstack::{DevstackError, Stack, StackOptions, Store, StoreKind, attach_or_up, down, shared_for_tests};
 use mongodb::bson::{Document, doc};
 use redis::AsyncCommands;
 
@@ -24,7 +24,7 @@ fn wait_until_gone(pids: &[u32]) {
 }
 
 fn pids(stack: &Stack) -> [u32; 3] {
-    Kind::ALL.map(|kind| stack.store(kind).pid().unwrap())
+    StoreKind::ALL.map(|kind| stack.store(kind).pid().unwrap())
 }
 
 /// A folder whose detached stack goes when the test ends, however it ends.
@@ -94,7 +94,7 @@ async fn acknowledged_data_survives_kill_and_start_on_the_same_port() {
     let stack = Stack::up(options.clone()).await.unwrap();
     for value in [1, 2] {
         write_to_each(&stack, value).await;
-        for kind in Kind::ALL {
+        for kind in StoreKind::ALL {
             let (store, url) = (stack.store(kind), stack.store(kind).url().to_owned());
             store.kill().unwrap();
             assert!(!store.is_alive() && !store.answers());
@@ -138,9 +138,9 @@ async fn a_given_url_is_used_and_left_running() {
     };
     let second = Stack::up(options).await.unwrap();
     assert_eq!(second.env(), first.env());
-    assert!(matches!(second.redis().kill(), Err(DevstackError::NotOurs("Redis"))));
+    assert!(matches!(second.redis().kill(), Err(DevstackError::GivenByUrl("Redis"))));
     second.down().await.unwrap();
-    assert!(Kind::ALL.iter().all(|kind| first.store(*kind).answers()));
+    assert!(StoreKind::ALL.iter().all(|kind| first.store(*kind).answers()));
 }
 
 #[tokio::test]

@@ -7,42 +7,43 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::error::DevstackError;
-use crate::process::Identity;
-use crate::store::{Kind, Launch};
+use crate::kind::StoreKind;
+use crate::launch::StoreLaunch;
+use crate::process::ProcessIdentity;
 use crate::wait;
 
 const FILE: &str = "stack.json";
-/// Whoever holds the lock may be fetching the tools for the first time.
+/// How long to wait for the folder's lock: its holder may be fetching the tools for the first time.
 pub(crate) const LOCK: Duration = Duration::from_secs(15 * 60);
 
 /// All native stores of a detached stack.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(crate) struct State {
+pub(crate) struct StackRecord {
     /// At most one of each kind.
-    pub(crate) stores: Vec<Entry>,
+    pub(crate) stores: Vec<StoreRecord>,
 }
 
 /// One native store.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Entry {
+pub(crate) struct StoreRecord {
     /// Which store.
-    pub(crate) kind: Kind,
-    /// Where a client finds it; for people.
+    pub(crate) kind: StoreKind,
+    /// Where a client finds it. People read it; devstack does not.
     pub(crate) url: String,
     /// How it was started.
-    pub(crate) launch: Launch,
+    pub(crate) launch: StoreLaunch,
     /// The process.
-    pub(crate) process: Identity,
+    pub(crate) process: ProcessIdentity,
 }
 
-impl State {
-    /// What the folder's file says; nothing if there is none or an older version wrote it.
+impl StackRecord {
+    /// Reads the folder's file. The record is empty when there is no file, or when an older version wrote it.
     pub(crate) fn read(dir: &Path) -> Self {
         let text = fs::read(dir.join(FILE)).unwrap_or_default();
         serde_json::from_slice(&text).unwrap_or_default()
     }
 
-    /// Replaces the file at once.
+    /// Replaces the file in one step.
     pub(crate) fn write(&self, dir: &Path) -> Result<(), DevstackError> {
         let path = dir.join(FILE);
         let text = serde_json::to_vec_pretty(self).map_err(|error| DevstackError::file(&path)(error.into()))?;
@@ -56,23 +57,23 @@ impl State {
         let path = dir.join(FILE);
         match fs::remove_file(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(DevstackError::file(path)(error)),
-            _ => Ok(()),
+            Ok(()) | Err(_) => Ok(()),
         }
     }
 
-    /// The entry of a store.
-    pub(crate) fn entry(&self, kind: Kind) -> Option<&Entry> {
-        self.stores.iter().find(|entry| entry.kind == kind)
+    /// The record of one store.
+    pub(crate) fn store(&self, kind: StoreKind) -> Option<&StoreRecord> {
+        self.stores.iter().find(|store| store.kind == kind)
     }
 
-    /// Puts an entry in place of the one of its kind.
-    pub(crate) fn set(&mut self, entry: Entry) {
-        self.stores.retain(|other| other.kind != entry.kind);
-        self.stores.push(entry);
+    /// Puts a store's record in place of the one of its kind.
+    pub(crate) fn set(&mut self, store: StoreRecord) {
+        self.stores.retain(|other| other.kind != store.kind);
+        self.stores.push(store);
     }
 }
 
-/// The folder's lock, waited for; a stack that is not detached holds it as long as it lives.
+/// Waits for the folder's lock. A stack that is not detached holds the lock as long as it lives.
 pub(crate) fn lock(dir: &Path, limit: Duration) -> Result<File, DevstackError> {
     fs::create_dir_all(dir).map_err(DevstackError::file(dir))?;
     let path = dir.join("stack.lock");
