@@ -1,4 +1,6 @@
-//! The `millrace` command: what people and schedulers start. Each subcommand is a module.
+//! The `millrace` command, which people and schedulers start. Each subcommand is a module.
 
+pub mod arguments;
 pub mod commands;
 pub mod replay;
+pub mod running_dev;

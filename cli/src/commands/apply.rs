@@ -1,4 +1,4 @@
-//! `millrace apply`: checks definitions against all earlier ones, then makes them part of the log.
+//! `millrace apply`: checks definitions against all earlier versions, then makes them part of the log.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,27 +7,28 @@ use anyhow::{Context, bail};
 use clap::Args;
 use millrace_common::config::StoreConfig;
 use millrace_common::log::{Log, LogError, registry};
-use millrace_common::names::Names;
 use millrace_common::stores::clickhouse::{ClickHouse, ClickHouseError};
 use millrace_common::worker::DefinitionsCache;
 use millrace_core::codec::ENGINE;
 use millrace_core::definitions::{Definitions, DefinitionsSource, SchemaFile};
 use millrace_core::sql::batch_parse;
 
-/// Puts definitions in force: stored beside the log under the next number, and from one entry on in each partition.
-/// Applying the same again changes nothing.
+use super::definitions::open_log;
+
+/// Puts definitions in force. They are stored beside the log under the next version number, and count from one entry on in
+/// each partition. Applying the same definitions again changes nothing.
 #[derive(Clone, Debug, Args)]
 pub struct ApplyArgs {
     /// The definitions (YAML). Schemas are read from paths relative to it.
     pub file: PathBuf,
 
-    /// Only check: the files, whether they may follow the versions that were applied before, if Redis answers, and the
-    /// queries of batch views, if ClickHouse does.
+    /// Change nothing and check the definitions: the files; with Redis, whether they may follow the versions that were
+    /// applied before; with ClickHouse, the queries of batch views.
     #[arg(long)]
     pub check: bool,
 
-    /// Takes definitions without a view after some with views: every feature ends, and none of them comes back under its
-    /// version.
+    /// Accept definitions without any view after definitions with views. Every feature ends for good: none of them comes
+    /// back under the same version.
     #[arg(long)]
     pub remove_all_views: bool,
 
@@ -42,7 +43,7 @@ pub async fn run(args: ApplyArgs) -> anyhow::Result<()> {
     let definitions =
         Definitions::compile(source.clone()).with_context(|| format!("{} is not valid", args.file.display()))?;
     if definitions.entities.is_empty() {
-        bail!("{} defines nothing; in force, it would remove every view for good", args.file.display());
+        bail!("{} defines nothing; to apply it would remove every view for good", args.file.display());
     }
     if args.check {
         let follows = check(&args.stores, &definitions, args.remove_all_views).await?;
@@ -56,14 +57,18 @@ pub async fn run(args: ApplyArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether `apply` would take these definitions now, in words; an error where it would not.
+/// Returns a sentence on whether these definitions may follow those in force, or the reason why they may not.
 pub async fn check(stores: &StoreConfig, definitions: &Definitions, remove_all_views: bool) -> anyhow::Result<String> {
-    let log = match Log::open(&stores.redis_url, Names::new(&stores.namespace)).await {
+    let log = match open_log(stores).await {
         Ok(log) => log,
         Err(LogError::NotCreated(namespace)) => {
-            return Ok(format!("only the files were checked: no log under `{namespace}` yet, so nothing comes before"));
+            return Ok(format!(
+                "only the files were checked: there is no log under `{namespace}` yet, so nothing was applied before"
+            ));
         }
-        Err(error) => return Ok(format!("only the files were checked, not what was applied before: {error}")),
+        Err(error) => {
+            return Ok(format!("only the files were checked, not against the versions applied before: {error}"));
+        }
     };
     Ok(match may_follow(&log, definitions, remove_all_views).await? {
         0 => "nothing was applied before".to_owned(),
@@ -71,17 +76,18 @@ pub async fn check(stores: &StoreConfig, definitions: &Definitions, remove_all_v
     })
 }
 
-/// Has ClickHouse read the queries of batch views, if it can be asked; why it could not, in words.
+/// Lets ClickHouse parse the queries of batch views. Returns a sentence about why it could not, which is empty if it
+/// could; a query that ClickHouse does not accept is an error.
 pub async fn check_queries(stores: &StoreConfig, definitions: &Definitions) -> anyhow::Result<String> {
     let clickhouse = ClickHouse::connect(&stores.clickhouse_url, &stores.namespace)?;
     match read_queries(&clickhouse, definitions).await {
         Ok(()) => Ok(String::new()),
-        Err((view, error)) if error.is_syntax() => Err(no_sql(&view, error)),
-        Err((_, error)) => Ok(format!("; queries of batch views were not looked at: {error}")),
+        Err((view, error)) if error.is_syntax() => Err(unreadable_query(&view, error)),
+        Err((_, error)) => Ok(format!("; the queries of batch views were not checked: {error}")),
     }
 }
 
-/// The first view with a query that ClickHouse does not take, and why. Tables that are not there yet are no reason.
+/// Fails with the first view whose query ClickHouse does not accept. A table that does not exist yet is accepted.
 async fn read_queries(clickhouse: &ClickHouse, definitions: &Definitions) -> Result<(), (String, ClickHouseError)> {
     for view in &definitions.views {
         if let Some(batch) = &view.batch {
@@ -92,7 +98,7 @@ async fn read_queries(clickhouse: &ClickHouse, definitions: &Definitions) -> Res
     Ok(())
 }
 
-fn no_sql(view: &str, error: ClickHouseError) -> anyhow::Error {
+fn unreadable_query(view: &str, error: ClickHouseError) -> anyhow::Error {
     anyhow::Error::new(error).context(format!("failed to read the query of view `{view}`"))
 }
 
@@ -102,18 +108,18 @@ async fn apply(
     definitions: &Definitions,
     remove_all_views: bool,
 ) -> anyhow::Result<u32> {
-    let log = Log::open(&stores.redis_url, Names::new(&stores.namespace)).await?;
+    let log = open_log(stores).await?;
     may_follow(&log, definitions, remove_all_views).await?;
     // The warehouse first: no event of a new type may arrive before its columns are there.
     let clickhouse = ClickHouse::connect(&stores.clickhouse_url, &stores.namespace)?;
-    read_queries(&clickhouse, definitions).await.map_err(|(view, error)| no_sql(&view, error))?;
+    read_queries(&clickhouse, definitions).await.map_err(|(view, error)| unreadable_query(&view, error))?;
     clickhouse.apply_definitions(definitions).await?;
     let version = registry::apply(&log, &source, ENGINE).await?;
     clickhouse.record_definitions(definitions, version).await?;
     Ok(version)
 }
 
-/// The version that these definitions may follow, which is the latest; an error says why they may not.
+/// Returns the latest version if these definitions may follow it, and an error with the reason otherwise.
 async fn may_follow(log: &Log, definitions: &Definitions, remove_all_views: bool) -> anyhow::Result<u32> {
     let cache = DefinitionsCache::new(log.clone());
     let latest = registry::latest(log).await?;
@@ -129,7 +135,7 @@ async fn may_follow(log: &Log, definitions: &Definitions, remove_all_views: bool
     let ended = earlier.last().map_or(0, |last| last.views.len());
     if definitions.views.is_empty() && ended > 0 && !remove_all_views {
         bail!(
-            "these definitions have no view, and would end all {ended} for good; say --remove-all-views if that is meant"
+            "these definitions have no view, and would end all {ended} for good; use --remove-all-views if that is meant"
         );
     }
     Ok(latest)
@@ -144,7 +150,7 @@ pub fn read(file: &Path) -> anyhow::Result<DefinitionsSource> {
         let file = folder.join(&path);
         let at = |what: &str| format!("line {line}: event `{event}`: {what} {}", file.display());
         let text = std::fs::read_to_string(&file).with_context(|| at("failed to read its schema"))?;
-        let schema = serde_json::from_str(&text).with_context(|| at("its schema is no JSON:"))?;
+        let schema = serde_json::from_str(&text).with_context(|| at("its schema is not JSON:"))?;
         schemas.insert(path, schema);
     }
     Ok(DefinitionsSource { yaml, schemas })

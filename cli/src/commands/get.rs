@@ -4,7 +4,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 use serde_json::Value;
 
-/// Shows everything that is known of one entity, as a model would read it.
+/// Shows every feature of one entity, as a model would read it.
 #[derive(Clone, Debug, Args)]
 pub struct GetArgs {
     /// The entity's name.
@@ -13,11 +13,11 @@ pub struct GetArgs {
     /// Its key.
     pub key: String,
 
-    /// Only these, as `view:feature`; all by default.
+    /// Only these features, as `view:feature`; all by default.
     #[arg(long, value_delimiter = ',')]
     pub features: Vec<String>,
 
-    /// At this instant, in epoch ms; by default now.
+    /// The values at this instant, in epoch ms; by default now.
     #[arg(long)]
     pub as_of: Option<i64>,
 
@@ -79,9 +79,9 @@ async fn all_features(client: &reqwest::Client, args: &GetArgs) -> anyhow::Resul
 async fn send(request: reqwest::RequestBuilder) -> anyhow::Result<Value> {
     let answer = request.send().await.context("failed to reach the feature server; is it running?")?;
     let status = answer.status();
-    let body: Value = answer.json().await.context("the feature server answered no JSON")?;
+    let body: Value = answer.json().await.context("the answer of the feature server is not JSON")?;
     if !status.is_success() {
-        bail!("the feature server says {status}: {}", body["error"].as_str().unwrap_or("no reason"));
+        bail!("the feature server answered {status}: {}", body["error"].as_str().unwrap_or("without a reason"));
     }
     Ok(body)
 }

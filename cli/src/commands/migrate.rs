@@ -6,10 +6,11 @@ use millrace_common::log::{Log, LogMeta, functions};
 use millrace_common::names::Names;
 use millrace_common::stores::{clickhouse, profiles};
 
-/// Creates what the stores need: the log with its function library and groups, ClickHouse's tables, MongoDB's indexes.
+/// Creates the log with its function library and consumer groups, ClickHouse's tables, and MongoDB's indexes.
 #[derive(Clone, Debug, Args)]
 pub struct MigrateArgs {
-    /// How many partitions a new log gets. Fixed for its life: the most workers that can share one group's work.
+    /// How many partitions a new log gets. The number never changes afterwards, and at most that many workers can share the
+    /// work of one consumer group.
     #[arg(long, default_value_t = LogMeta::default().partitions, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub partitions: u16,
 
@@ -18,7 +19,7 @@ pub struct MigrateArgs {
     pub stores: StoreConfig,
 }
 
-/// Runs all three.
+/// Migrates all three stores.
 pub async fn run(args: MigrateArgs) -> anyhow::Result<()> {
     let names = Names::new(&args.stores.namespace);
     let meta = LogMeta { partitions: args.partitions, ..LogMeta::default() };

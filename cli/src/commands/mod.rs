@@ -1,21 +1,12 @@
-//! The commands, one file each.
+//! The commands, one file each, and the helpers that several of them share.
 
 pub mod apply;
+mod definitions;
 pub mod dev;
 pub mod get;
 pub mod jobs;
 pub mod materialize;
 pub mod migrate;
+mod output;
 pub mod run_jobs;
 pub mod status;
-
-use std::io::{ErrorKind, Write};
-
-/// Prints what a command has to say. A reader who has had enough (`| head`) is no failure.
-fn print(text: &str) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        printed => Ok(printed?),
-    }
-}

@@ -9,21 +9,21 @@ use millrace_common::process::{Readiness, admin_routes, bind_admin, drain, metri
 use millrace_common::{healthcheck, telemetry};
 use tokio_util::sync::CancellationToken;
 
-/// Where it serves `/healthz`, `/readyz` and `/metrics`, unless told otherwise.
+/// The port of `/healthz`, `/readyz` and `/metrics`, unless told otherwise.
 const PORT: u16 = 9103;
 
-/// Runs batch views when they are due. Start as many as you like: one leads, the others stand by.
+/// Runs batch views when they are due. Several can run at once: one leads, the others stand by.
 #[derive(Clone, Debug, Args)]
 pub struct RunJobsArgs {
-    /// Name of this scheduler, unique in the installation; made from host and process by default.
+    /// Name of this scheduler, unique in the installation. The default is made from host and process.
     #[arg(long, env = "MILLRACE_WORKER_ID")]
     pub worker_id: Option<String>,
 
-    /// The most views that are computed at once.
+    /// How many views are computed at once at most.
     #[arg(long, env = "MILLRACE_JOBS_PARALLEL", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..))]
     pub parallel: u8,
 
-    /// Where `/healthz`, `/readyz` and `/metrics` are served.
+    /// The address of `/healthz`, `/readyz` and `/metrics`.
     #[arg(long, env = "MILLRACE_ADMIN_LISTEN")]
     pub admin_listen: Option<SocketAddr>,
 
@@ -36,7 +36,7 @@ pub struct RunJobsArgs {
     pub process: ProcessConfig,
 }
 
-/// Works until a stop signal, then finishes or interrupts the runs in hand.
+/// Works until a stop signal, then finishes or interrupts the runs in flight.
 pub async fn run(args: RunJobsArgs) -> anyhow::Result<()> {
     if args.process.healthcheck {
         return healthcheck::ask(args.admin_listen.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, PORT).into()));

@@ -1,23 +1,26 @@
 //! `millrace status`: partitions, owners, positions, lag, and whether each store answers.
 
+use std::fmt::Write;
 use std::time::Duration;
 
 use clap::Args;
 use millrace_common::config::StoreConfig;
-use millrace_common::log::status::{PartitionStatus, status};
-use millrace_common::log::{DEAD_LETTERS, Group, Log};
-use millrace_common::names::Names;
+use millrace_common::log::status::{GroupStatus, PartitionStatus, status};
+use millrace_common::log::{DEAD_LETTERS, Group};
 use millrace_common::stores::clickhouse::ClickHouse;
 use millrace_common::stores::profiles::ProfileStore;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
+
+use super::definitions::open_log;
+use super::output::print;
 
 /// How long a store may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Shows who works on what, and how far each sink is.
+/// Shows the owner of each partition, and how far each sink is.
 #[derive(Clone, Debug, Args)]
 pub struct StatusArgs {
-    /// As one JSON object.
+    /// Print one JSON object.
     #[arg(long)]
     pub json: bool,
 
@@ -28,42 +31,56 @@ pub struct StatusArgs {
 
 /// Asks the log and the stores.
 pub async fn run(args: StatusArgs) -> anyhow::Result<()> {
-    let log = Log::open(&args.stores.redis_url, Names::new(&args.stores.namespace)).await?;
+    let log = open_log(&args.stores).await?;
     let partitions = status(&log).await?;
     let stores = store_health(&args.stores).await;
     if args.json {
         let rows: Vec<Value> = partitions.iter().map(partition_json).collect();
-        println!("{}", json!({ "partitions": rows, "stores": stores, "drained": drained(&partitions) }));
-        return Ok(());
+        let stores: Map<String, Value> =
+            stores.into_iter().map(|(store, health)| (store.to_owned(), health.into())).collect();
+        return print(&format!(
+            "{}\n",
+            json!({ "partitions": rows, "stores": stores, "drained": drained(&partitions) })
+        ));
     }
-    println!(
-        "{:>4}  {:>9}  {:>6}  {:>4}  {:<8}  {:>9}  {:<34}  sinks",
-        "part", "entries", "dead", "defs", "group", "lag", "owner"
-    );
-    for partition in &partitions {
-        for group in &partition.groups {
-            let sinks: Vec<String> =
-                group.sinks.iter().map(|(name, cursor)| format!("{name} {}", cursor.position)).collect();
-            println!(
-                "{:>4}  {:>9}  {:>6}  {:>4}  {:<8}  {:>9}  {:<34}  {}",
-                partition.partition,
-                partition.length,
-                partition.dead,
-                partition.version,
-                group.group.name(),
-                group.lag.map_or("?".into(), |lag| lag.to_string()),
-                group.owner.as_deref().unwrap_or("-"),
-                sinks.join(", "),
-            );
-        }
-    }
-    for (store, health) in stores.as_object().into_iter().flatten() {
-        println!("{store}: {}", health.as_str().unwrap_or_default());
-    }
-    Ok(())
+    print(&table(&partitions, &stores)?)
 }
 
-/// Whether every sink has done everything that the log holds.
+fn table(partitions: &[PartitionStatus], stores: &[(&str, String)]) -> Result<String, std::fmt::Error> {
+    let mut text = String::new();
+    writeln!(
+        text,
+        "{:>4}  {:>9}  {:>6}  {:>4}  {:<8}  {:>9}  {:<34}  sinks",
+        "part", "entries", "dead", "defs", "group", "lag", "owner"
+    )?;
+    for partition in partitions {
+        for group in &partition.groups {
+            write_group(&mut text, partition, group)?;
+        }
+    }
+    for (store, health) in stores {
+        writeln!(text, "{store}: {health}")?;
+    }
+    Ok(text)
+}
+
+fn write_group(text: &mut String, partition: &PartitionStatus, group: &GroupStatus) -> std::fmt::Result {
+    let sinks: Vec<String> = group.sinks.iter().map(|(name, cursor)| format!("{name} {}", cursor.position)).collect();
+    writeln!(
+        text,
+        "{:>4}  {:>9}  {:>6}  {:>4}  {:<8}  {:>9}  {:<34}  {}",
+        partition.partition,
+        partition.length,
+        partition.dead,
+        partition.version,
+        group.group.name(),
+        group.lag.map_or("?".into(), |lag| lag.to_string()),
+        group.owner.as_deref().unwrap_or("-"),
+        sinks.join(", "),
+    )
+}
+
+/// Whether every sink has absorbed every entry of the log.
 fn drained(partitions: &[PartitionStatus]) -> bool {
     partitions.iter().all(|partition| {
         partition.groups.iter().all(|group| {
@@ -75,22 +92,8 @@ fn drained(partitions: &[PartitionStatus]) -> bool {
 }
 
 fn partition_json(partition: &PartitionStatus) -> Value {
-    let groups: serde_json::Map<String, Value> = partition
-        .groups
-        .iter()
-        .map(|group| {
-            let sinks: serde_json::Map<String, Value> = group
-                .sinks
-                .iter()
-                .filter(|(name, _)| *name != DEAD_LETTERS || group.group == Group::Offline)
-                .map(|(name, cursor)| {
-                    (name.clone(), json!({ "position": cursor.position.to_string(), "entries": cursor.entries_read }))
-                })
-                .collect();
-            let row = json!({ "owner": group.owner, "epoch": group.epoch, "lag": group.lag, "sinks": sinks });
-            (group.group.name().to_owned(), row)
-        })
-        .collect();
+    let groups: Map<String, Value> =
+        partition.groups.iter().map(|group| (group.group.name().to_owned(), group_json(group))).collect();
     json!({
         "partition": partition.partition.0,
         "entries": partition.length,
@@ -102,21 +105,30 @@ fn partition_json(partition: &PartitionStatus) -> Value {
     })
 }
 
-async fn store_health(stores: &StoreConfig) -> Value {
-    let said = |result: Result<(), String>| match result {
-        Ok(()) => "ok".to_owned(),
-        Err(error) => error,
-    };
-    let mongodb = async {
-        let profiles = ProfileStore::connect(&stores.mongodb_url, &stores.namespace, 1, TIMEOUT)
-            .await
-            .map_err(|e| e.to_string())?;
-        profiles.ping().await.map_err(|e| e.to_string())
-    };
-    let clickhouse = async {
-        let clickhouse = ClickHouse::connect(&stores.clickhouse_url, &stores.namespace).map_err(|e| e.to_string())?;
-        clickhouse.ping().await.map_err(|e| e.to_string())
-    };
-    let (mongodb, clickhouse) = tokio::join!(mongodb, clickhouse);
-    json!({ "redis": "ok", "mongodb": said(mongodb), "clickhouse": said(clickhouse) })
+fn group_json(group: &GroupStatus) -> Value {
+    let sinks: Map<String, Value> = group
+        .sinks
+        .iter()
+        .filter(|(name, _)| *name != DEAD_LETTERS || group.group == Group::Offline)
+        .map(|(name, cursor)| {
+            (name.clone(), json!({ "position": cursor.position.to_string(), "entries": cursor.entries_read }))
+        })
+        .collect();
+    json!({ "owner": group.owner, "epoch": group.epoch, "lag": group.lag, "sinks": sinks })
+}
+
+/// Each store with `ok` or its error. Redis is `ok`: it has just answered.
+async fn store_health(stores: &StoreConfig) -> Vec<(&'static str, String)> {
+    let health = |result: anyhow::Result<()>| result.map_or_else(|error| error.to_string(), |()| "ok".to_owned());
+    let (mongodb, clickhouse) = tokio::join!(ask_mongodb(stores), ask_clickhouse(stores));
+    vec![("clickhouse", health(clickhouse)), ("mongodb", health(mongodb)), ("redis", health(Ok(())))]
+}
+
+async fn ask_mongodb(stores: &StoreConfig) -> anyhow::Result<()> {
+    let profiles = ProfileStore::connect(&stores.mongodb_url, &stores.namespace, 1, TIMEOUT).await?;
+    Ok(profiles.ping().await?)
+}
+
+async fn ask_clickhouse(stores: &StoreConfig) -> anyhow::Result<()> {
+    Ok(ClickHouse::connect(&stores.clickhouse_url, &stores.namespace)?.ping().await?)
 }

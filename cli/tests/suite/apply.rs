@@ -1,4 +1,4 @@
-//! `apply --check` against a real log: it says what `apply` would say, and says so where it cannot know.
+//! `apply --check` against a real log: it gives the answer of `apply`, and says which parts it could not check.
 
 use clap::Parser;
 use millrace::commands::{apply, migrate};
@@ -33,13 +33,13 @@ fn compile(yaml: &str) -> Definitions {
 }
 
 #[tokio::test]
-async fn a_check_says_what_apply_would_say() {
+async fn a_check_answers_as_apply_would() {
     let stack = millrace_devstack::shared_for_tests(millrace_devstack::test_dir()).await.unwrap();
     let url = std::env::var("REDIS_URL").unwrap_or_else(|_| stack.redis_url().to_owned());
     let namespace = format!("test_check_{}", millrace_common::clock::now_ms());
     let stores = stores(&url, &namespace);
     let said = apply::check(&stores, &compile(YAML), false).await.unwrap();
-    assert!(said.contains("only the files were checked: no log under"), "{said}");
+    assert!(said.contains("only the files were checked: there is no log under"), "{said}");
 
     let log = Log::create(&url, Names::new(&namespace), LogMeta::new(2, 300_000)).await.unwrap();
     assert_eq!(apply::check(&stores, &compile(YAML), false).await.unwrap(), "nothing was applied before");
@@ -50,7 +50,7 @@ async fn a_check_says_what_apply_would_say() {
     assert!(refused.contains("view `clicks@1` has changed; give it `version: 2`"), "{refused}");
     let none = compile(YAML.split("views:").next().unwrap());
     let refused = apply::check(&stores, &none, false).await.unwrap_err().to_string();
-    assert!(refused.contains("would end all 1 for good; say --remove-all-views"), "{refused}");
+    assert!(refused.contains("would end all 1 for good; use --remove-all-views"), "{refused}");
     assert_eq!(apply::check(&stores, &none, true).await.unwrap(), "may follow version 1");
 }
 
@@ -70,7 +70,7 @@ async fn clickhouse_reads_the_queries_before_anything_is_applied() {
         "SELECT user_id, count() AS n FROM no_table_yet WHERE t < {as_of:DateTime64(3, 'UTC')} GROUP BY user_id SETTINGS max_threads = 1",
     );
     let said = apply::check_queries(&stores, &compile(&good)).await.unwrap();
-    assert!(said.contains("queries of batch views were not looked at"), "there is no database yet: {said}");
+    assert!(said.contains("the queries of batch views were not checked"), "there is no database yet: {said}");
     migrate::run(migrate::MigrateArgs { partitions: 2, stores: stores.clone() }).await.unwrap();
     assert_eq!(apply::check_queries(&stores, &compile(&good)).await.unwrap(), "");
     for bad in ["SELECT user_id n FRO x y", "SELECT user_id, n FROM x WHERE", "SELECT user_id FROM x, INSERT INTO x"] {
@@ -85,7 +85,7 @@ async fn clickhouse_reads_the_queries_before_anything_is_applied() {
     let log = Log::open(&url, Names::new(&namespace)).await.unwrap();
     assert_eq!(registry::latest(&log).await.unwrap(), 0);
     stores.clickhouse_url = "http://127.0.0.1:1".into();
-    assert!(apply::check_queries(&stores, &compile(&good)).await.unwrap().contains("were not looked at"));
+    assert!(apply::check_queries(&stores, &compile(&good)).await.unwrap().contains("were not checked"));
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn a_schema_that_cannot_be_read_is_told_with_the_line_that_names_it() {
     let said = || format!("{:#}", apply::read(&file).unwrap_err());
     assert!(said().starts_with("line 2: event `click`: failed to read its schema"), "{}", said());
     std::fs::write(folder.path().join("click.json"), "{").unwrap();
-    assert!(said().starts_with("line 2: event `click`: its schema is no JSON"), "{}", said());
+    assert!(said().starts_with("line 2: event `click`: its schema is not JSON"), "{}", said());
     std::fs::write(folder.path().join("click.json"), "{}").unwrap();
     assert_eq!(apply::read(&file).unwrap().schemas.len(), 1);
 }
@@ -104,5 +104,8 @@ fn a_schema_that_cannot_be_read_is_told_with_the_line_that_names_it() {
 #[tokio::test]
 async fn without_redis_a_check_says_that_it_saw_only_the_files() {
     let said = apply::check(&stores("redis://127.0.0.1:1", "test_check_away"), &compile(YAML), false).await.unwrap();
-    assert!(said.starts_with("only the files were checked, not what was applied before: failed to connect"), "{said}");
+    assert!(
+        said.starts_with("only the files were checked, not against the versions applied before: failed to connect"),
+        "{said}"
+    );
 }

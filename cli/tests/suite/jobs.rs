@@ -1,4 +1,4 @@
-//! `millrace jobs` against a real log: what it says of runs, and of names that are none.
+//! `millrace jobs` against a real log: its text about runs, and its errors for names that do not exist.
 
 use std::time::Duration;
 
@@ -21,15 +21,15 @@ struct Arguments {
     args: jobs::JobsArgs,
 }
 
-/// What it says, or why it fails.
-async fn told(log: &Log, redis: &str, arguments: &[&str]) -> Result<String, String> {
+/// The command's text, or its error.
+async fn text(log: &Log, redis: &str, arguments: &[&str]) -> Result<String, String> {
     let stores = ["jobs", "--redis-url", redis, "--namespace", log.names().namespace()];
     let args = Arguments::parse_from(stores.iter().chain(arguments)).args;
-    jobs::told(&args).await.map_err(|error| format!("{error:#}"))
+    jobs::text(&args).await.map_err(|error| format!("{error:#}"))
 }
 
 #[tokio::test]
-async fn a_name_that_is_none_is_an_error_and_a_run_that_died_is_nobodys() {
+async fn an_unknown_name_is_an_error_and_a_run_whose_process_died_has_no_owner() {
     let stack = millrace_devstack::shared_for_tests(millrace_devstack::test_dir()).await.unwrap();
     let url = std::env::var("REDIS_URL").unwrap_or_else(|_| stack.redis_url().to_owned());
     let names = Names::new(format!("test_jobs_{}", millrace_common::clock::now_ms()));
@@ -37,13 +37,13 @@ async fn a_name_that_is_none_is_an_error_and_a_run_that_died_is_nobodys() {
     let source = DefinitionsSource { yaml: YAML.to_owned(), schemas: Default::default() };
     registry::apply(&log, &source, ENGINE).await.unwrap();
 
-    let refused = told(&log, &url, &["--view", "nope"]).await.unwrap_err();
-    assert_eq!(refused, "no batch view `nope` is in force; there is nightly@1");
+    let refused = text(&log, &url, &["--view", "nope"]).await.unwrap_err();
+    assert_eq!(refused, "no batch view `nope` is in force; write one of: nightly@1");
     for none in ["nope@1-1", "nightly@1-1"] {
-        let refused = told(&log, &url, &["--failed", none]).await.unwrap_err();
+        let refused = text(&log, &url, &["--failed", none]).await.unwrap_err();
         assert!(refused.contains(&format!("no run `{none}` has ended")), "{refused}");
     }
-    assert!(told(&log, &url, &["--failed", "nightly"]).await.unwrap_err().contains("is no job id"));
+    assert!(text(&log, &url, &["--failed", "nightly"]).await.unwrap_err().contains("is not a job id"));
 
     let begin = async |lease: Duration| {
         let key = log.names().job("nightly@1");
@@ -52,7 +52,7 @@ async fn a_name_that_is_none_is_an_error_and_a_run_that_died_is_nobodys() {
         token
     };
     let token = begin(Duration::from_secs(600)).await;
-    let said = told(&log, &url, &["--view", "nightly"]).await.unwrap();
+    let said = text(&log, &url, &["--view", "nightly"]).await.unwrap();
     assert!(said.contains("running   nightly@1-1 since") && said.contains("by host-7"), "{said}");
     let ended = async |token: &Token, failed_keys: &[(String, String)]| {
         let ending = Ending { outcome: Outcome::Failed, counts: &Counts::default(), reason: "", failed_keys };
@@ -60,14 +60,14 @@ async fn a_name_that_is_none_is_an_error_and_a_run_that_died_is_nobodys() {
         assert!(job::finish(&log, "nightly@1", token, run, &ending).await.unwrap());
     };
     ended(&token, &[("7".to_owned(), "why".to_owned())]).await;
-    assert_eq!(told(&log, &url, &["--failed", "nightly@1-1"]).await.unwrap(), "7: why\n");
+    assert_eq!(text(&log, &url, &["--failed", "nightly@1-1"]).await.unwrap(), "7: why\n");
 
     begin(Duration::from_millis(1)).await;
     let deadline = std::time::Instant::now() + Duration::from_secs(10);
-    while !told(&log, &url, &[]).await.unwrap().contains("by nobody: it died") {
+    while !text(&log, &url, &[]).await.unwrap().contains("by nobody: its process died") {
         assert!(std::time::Instant::now() < deadline, "it still runs");
     }
     let token = begin(Duration::from_secs(600)).await;
     ended(&token, &[]).await;
-    assert_eq!(told(&log, &url, &["--failed", "nightly@1-3"]).await.unwrap(), "", "no key failed");
+    assert_eq!(text(&log, &url, &["--failed", "nightly@1-3"]).await.unwrap(), "", "no key failed");
 }

@@ -4,3 +4,4 @@
 mod apply;
 mod dev;
 mod jobs;
+mod running_dev;

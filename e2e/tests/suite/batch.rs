@@ -85,7 +85,9 @@ async fn what_the_warehouse_knows_is_served_with_its_job() {
     }
 
     let refused = world.try_millrace(&["materialize", "household_spend"]).await;
-    assert!(refused.unwrap_err().contains("no batch view `household_spend` is in force; there is household_orders@1"));
+    assert!(
+        refused.unwrap_err().contains("no batch view `household_spend` is in force; write one of: household_orders@1")
+    );
     let mut scheduler = world.start(ServiceKind::Jobs, "run-jobs").await;
     let standby = world.start(ServiceKind::Jobs, "run-jobs-standby").await;
     eventually("last midnight is caught up", LIMIT, || async {

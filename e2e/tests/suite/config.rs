@@ -25,6 +25,7 @@ fn the_example_environment_lists_every_setting() {
     ];
     let run_jobs = RunJobsArgs::augment_args(Command::new("run-jobs"));
     let mut wanted: BTreeMap<String, String> = commands.iter().chain([&run_jobs]).flat_map(settings).collect();
+    wanted.insert("MILLRACE_DEV_DIR".into(), ".millrace/dev".into());
     wanted.insert("MILLRACE_SERVER_URL".into(), "http://127.0.0.1:8081".into());
     for (name, default) in compose::variables(compose::COMPOSE) {
         let known = wanted.entry(name.clone()).or_insert_with(|| default.clone());

@@ -74,6 +74,14 @@ async fn the_readme_works_as_it_stands() {
     );
     assert!(run(&commands[6]).await["views"].as_array().unwrap().len() > 3);
 
+    let status = Command::new(options.bin.join("millrace"))
+        .args(["status", "--json"])
+        .env("MILLRACE_DEV_DIR", dir.path().join("dev"))
+        .output();
+    let status: Value = serde_json::from_slice(&status.await.unwrap().stdout).expect("status finds the stores of dev");
+    assert_eq!(status["stores"]["mongodb"], "ok", "{status}");
+    assert!(said().contains("\nredis              redis://127.0.0.1:"), "dev prints the stores' addresses: {}", said());
+
     let pid = dev.id().unwrap().to_string();
     Command::new("kill").args(["-INT", &pid]).status().await.unwrap();
     let ended = tokio::time::timeout(limit, dev.wait()).await.expect("Ctrl-C stops all").unwrap();
