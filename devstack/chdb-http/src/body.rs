@@ -1,40 +1,46 @@
 //! The request's body as a stream of plain bytes, and its way into a file that the engine can read.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use axum::body::{Body, BodyDataStream};
+use async_compression::tokio::bufread::{GzipDecoder, Lz4Decoder, ZlibDecoder, ZstdDecoder};
+use axum::body::Body;
 use bytes::Bytes;
-use futures::StreamExt;
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
 use tempfile::{NamedTempFile, TempPath};
+use tokio_util::io::{ReaderStream, StreamReader};
 
 use crate::compressed::BlockDecoder;
 use crate::error::QueryError;
+use crate::request::BodyEncoding;
 
 /// Written to the file in pieces of this size, each on a thread that may block.
 const PIECE: usize = 4 << 20;
+/// Bytes of a compressed body that are decoded at once.
+const DECODED_PIECE: usize = 256 << 10;
 
-/// What is still read, and for how long, of a body that was refused.
+/// How many more bytes of a refused body are read, and for how long.
 const MOST_DISCARDED: usize = 64 << 20;
 const LONGEST_DISCARD: Duration = Duration::from_secs(5);
 
 /// Reads a body, unpacked if it is packed, and stops at a limit.
 pub struct BodyReader {
-    stream: BodyDataStream,
+    stream: BoxStream<'static, io::Result<Bytes>>,
     decoder: Option<BlockDecoder>,
     left: u64,
     limit: u64,
 }
 
 impl BodyReader {
-    /// `packed`: in ClickHouse's blocks. `limit`: bytes after unpacking.
-    pub fn new(body: Body, packed: bool, limit: u64) -> Self {
+    /// `encoding`: of the whole body. `packed`: in ClickHouse's blocks. `limit`: bytes after both are undone.
+    pub fn new(body: Body, encoding: BodyEncoding, packed: bool, limit: u64) -> Self {
         let decoder = packed.then(BlockDecoder::default);
-        Self { stream: body.into_data_stream(), decoder, left: limit, limit }
+        Self { stream: decoded(body, encoding), decoder, left: limit, limit }
     }
 
-    /// The next bytes; `None` at the end.
+    /// The next bytes, or None at the end.
     pub async fn next(&mut self) -> Result<Option<Bytes>, QueryError> {
         let Some(bytes) = self.unpacked().await? else {
             return Ok(None);
@@ -47,7 +53,8 @@ impl BodyReader {
         Ok(Some(bytes))
     }
 
-    /// Reads on and throws away: a client that is still sending would have its connection reset and not see the answer.
+    /// Reads on and discards the bytes. Without this, the connection of a client that is still sending would be reset, and
+    /// the client would not see the answer.
     async fn discard(&mut self) {
         let rest = async {
             let mut discarded = 0;
@@ -86,6 +93,25 @@ impl BodyReader {
     }
 }
 
+/// Undoes the `Content-Encoding`. Clients compress each of their blocks on its own, so several frames may follow each other.
+fn decoded(body: Body, encoding: BodyEncoding) -> BoxStream<'static, io::Result<Bytes>> {
+    let stream = body.into_data_stream().map_err(io::Error::other);
+    macro_rules! decoded_by {
+        ($decoder:ident) => {{
+            let mut decoder = $decoder::new(StreamReader::new(stream));
+            decoder.multiple_members(true);
+            ReaderStream::with_capacity(decoder, DECODED_PIECE).boxed()
+        }};
+    }
+    match encoding {
+        BodyEncoding::Identity => stream.boxed(),
+        BodyEncoding::Lz4 => decoded_by!(Lz4Decoder),
+        BodyEncoding::Zstd => decoded_by!(ZstdDecoder),
+        BodyEncoding::Gzip => decoded_by!(GzipDecoder),
+        BodyEncoding::Deflate => decoded_by!(ZlibDecoder),
+    }
+}
+
 /// A folder for bodies on their way into the engine. Files vanish when their request is done.
 #[derive(Debug, Clone)]
 pub struct Spool {
@@ -93,7 +119,7 @@ pub struct Spool {
 }
 
 impl Spool {
-    /// Makes the folder, emptied of what a killed process left.
+    /// Makes the folder, and removes files that a killed process left.
     pub fn open(folder: PathBuf) -> std::io::Result<Self> {
         if folder.exists() {
             std::fs::remove_dir_all(&folder)?;

@@ -13,7 +13,7 @@ const CHECKSUM: usize = 16;
 const HEADER: usize = 9;
 const METHOD_NONE: u8 = 0x02;
 const METHOD_LZ4: u8 = 0x82;
-/// No block may claim to be larger than this, whatever its header says.
+/// The largest block that a header may announce.
 const MAX_BLOCK: usize = 128 << 20;
 
 /// Turns a stream of compressed blocks into their content, block by block.

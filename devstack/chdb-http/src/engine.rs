@@ -77,7 +77,7 @@ impl Engine {
         work.await.map_err(|error| QueryError::new(1001, "STD_EXCEPTION", error))?
     }
 
-    /// Waits for what is running, refuses what comes later, and closes the data folder.
+    /// Waits for running statements, refuses later ones, and closes the data folder.
     pub async fn close(&self, parallel: usize) {
         let all = u32::try_from(parallel.max(1)).unwrap_or(u32::MAX);
         let _permits = self.permits.acquire_many(all).await;

@@ -1,4 +1,4 @@
-//! What can go wrong, with ClickHouse's own error codes and the HTTP status that ClickHouse answers for each.
+//! Errors, with ClickHouse's own error codes and the HTTP status that ClickHouse answers for each.
 
 use std::path::PathBuf;
 

@@ -1,7 +1,7 @@
-//! The few functions of `libchdb.so` that we call, loaded at run time; the only unsafe code here.
+//! The functions of `libchdb.so` that this server calls, loaded at run time. All unsafe code of this crate is here.
 //!
 //! A connection is used by one thread at a time; several connections on one data folder run in parallel.
-//! What SQL to send, and in which order, is left to [`crate::engine`].
+//! Which SQL to send, and in which order, is left to [`crate::engine`].
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
@@ -16,7 +16,7 @@ use crate::error::{OpenError, QueryError};
 
 type Handle = *mut c_void;
 
-/// The library's functions. It stays loaded for good: its threads outlive any handle.
+/// The library's functions. It is never unloaded, because its threads outlive every handle.
 pub(crate) struct Api {
     connect: unsafe extern "C" fn(c_int, *mut *mut c_char) -> *mut Handle,
     close: unsafe extern "C" fn(*mut Handle),
@@ -33,7 +33,7 @@ impl Api {
     /// Loads the library and keeps it from taking over this process's signals.
     pub(crate) fn load(path: &Path) -> Result<Arc<Self>, OpenError> {
         let failed = |source| OpenError::Library { path: path.to_owned(), source };
-        // SAFETY: the library's initializers are those of ClickHouse; nothing else of ours runs them.
+        // SAFETY: the library's initializers are those of ClickHouse, and nothing else in this process runs them.
         let library = unsafe { Library::new(path) }.map_err(failed)?;
         // SAFETY: names and signatures are those of the library's public C header, `chdb.h`.
         let api = unsafe { Self::resolve(library) }.map_err(failed)?;
@@ -118,7 +118,7 @@ pub(crate) struct Answer {
     raw: Handle,
 }
 
-// SAFETY: a result is an immutable buffer that belongs to nobody but this value.
+// SAFETY: a result is an immutable buffer that only this value owns.
 unsafe impl Send for Answer {}
 unsafe impl Sync for Answer {}
 

@@ -1,7 +1,7 @@
 //! The routes: a request becomes a statement, its result a response.
 //!
-//! What ClickHouse's HTTP interface promises is in its manual under "HTTP interface"; what of it is missing here is in the
-//! README. A result is materialized before its first byte is sent, so an error always has its own status.
+//! ClickHouse's manual describes the interface under "HTTP interface"; the README lists the parts that are missing here.
+//! A result is complete before its first byte is sent, so an error always has its own status.
 
 use std::sync::Arc;
 
@@ -21,19 +21,19 @@ use crate::pack;
 use crate::request::{Packing, Request};
 use crate::sql::{self, InlineInsert};
 
-/// An INSERT's words must end within this; ClickHouse's `max_query_size`.
+/// The statement of an INSERT must end within this many bytes, as with ClickHouse's `max_query_size`.
 const HEAD: usize = 256 << 10;
-/// A query, unlike an INSERT's data, is held in memory.
+/// The longest query in bytes: unlike an INSERT's data, a query is held in memory.
 const MAX_QUERY: usize = 64 << 20;
 
-/// What a request needs.
+/// The engine and the limits that all requests share.
 pub(crate) struct Server {
     pub(crate) engine: Engine,
     pub(crate) spool: Spool,
     pub(crate) max_body: u64,
 }
 
-/// All that the server answers to.
+/// All routes.
 pub(crate) fn router(server: Server) -> Router {
     Router::new()
         .route("/", get(query).post(query))
@@ -54,7 +54,7 @@ impl Server {
         let (parts, body) = request.into_parts();
         let mut request = Request::parse(&parts.method, &parts.uri, &parts.headers)?;
         let body = if is_form(&parts) { read_form(parts, body, &mut request).await? } else { body };
-        let mut reader = BodyReader::new(body, request.packed_body, self.max_body);
+        let mut reader = BodyReader::new(body, request.encoding, request.packed_body, self.max_body);
         let mut text = first_line(&request);
         reader.fill(&mut text, HEAD).await?;
         if text.trim_ascii().is_empty() {
@@ -90,6 +90,9 @@ impl Server {
             return Err(QueryError::too_large(MAX_QUERY as u64));
         }
         sql::check_single(&text)?;
+        if request.in_session {
+            sql::check_sessionless(&text)?;
+        }
         self.execute(request, text, None).await
     }
 
@@ -146,7 +149,7 @@ fn success(request: &Request, format: &str, output: Output) -> Response {
     let mut response = pack::body(output.body, packing).into_response();
     let headers = response.headers_mut();
     let mut set = |name: &'static str, value: &str| {
-        // What a header cannot hold (a query id with a line break) is left out.
+        // A text that a header cannot hold (a query id with a line break) is left out.
         if let Ok(value) = HeaderValue::from_str(value) {
             headers.insert(name, value);
         }
@@ -164,7 +167,7 @@ fn success(request: &Request, format: &str, output: Output) -> Response {
 
 fn failure(error: &QueryError, version: &str) -> Response {
     let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    // A body may not be read to its end: a next request on the connection would be taken for the rest of this one.
+    // The body may not have been read to its end. Without a new connection, its rest would be read as the next request.
     let headers = [("x-clickhouse-exception-code", error.code.to_string()), ("connection", "close".to_owned())];
     (status, headers, format!("{error} (version {version})\n")).into_response()
 }

@@ -1,7 +1,7 @@
 //! The ClickHouse engine as a library (`libchdb.so`), behind the ClickHouse HTTP interface.
 //!
-//! For machines without containers: the official client and `curl` talk to it as to a server. It is meant for loopback:
-//! no users, no TLS. Fetching the library and starting the process are left to `millrace-devstack`.
+//! For machines without containers: official clients and `curl` talk to it as to a server. It is meant for loopback: it has
+//! no users and no TLS. Fetching the library and starting the process are left to `millrace-devstack`.
 
 pub mod body;
 pub mod compressed;
@@ -37,7 +37,7 @@ pub struct Options {
     /// Where to listen; keep it on loopback, there are no users and passwords
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8123")]
     pub listen: String,
-    /// How many queries run at once; more wait for their turn. A waiting INSERT waits too, so leave room beside long SELECTs
+    /// How many queries run at once; more wait for their turn. INSERTs wait too, so leave room beside long SELECTs
     #[arg(long, default_value_t = 8)]
     pub connections: usize,
     /// The largest body in bytes, after decompression; it goes to a file, not to memory
@@ -57,12 +57,20 @@ pub enum ServeError {
     /// The data folder cannot be used.
     #[error("failed to prepare {0}: {1}")]
     Folder(PathBuf, std::io::Error),
+    /// The address is not free, or not of this machine.
+    #[error("failed to listen on {listen} ({source}); stop the program that holds the port, or give another --listen")]
+    Listen {
+        /// The address.
+        listen: String,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The listener failed.
     #[error("failed to serve: {0}")]
     Serve(#[from] std::io::Error),
 }
 
-/// Serves until `shutdown` ends, then finishes what is in hand for at most the drain time and closes the engine.
+/// Serves until `shutdown` ends. Then requests in flight have the drain time to finish, and the engine is closed.
 pub async fn run(
     options: &Options,
     listener: TcpListener,

@@ -7,7 +7,7 @@ use clap::Parser;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// The engine's queries run on our threads and want a server's stack.
+/// The engine's queries run on this process's threads and need a large stack.
 const STACK: usize = 8 << 20;
 
 fn main() -> ExitCode {
@@ -17,7 +17,8 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime.block_on(serve(&options)),
         Err(error) => Err(error.into()),
     };
-    // Not by returning: what still runs after the drain must not hold up the end, nor meet static destructors.
+    // `exit` rather than a return: a query that still runs after the drain must not delay the end, nor meet static
+    // destructors.
     match result {
         Ok(()) => std::process::exit(0),
         Err(error) => {
@@ -30,7 +31,7 @@ fn main() -> ExitCode {
 async fn serve(options: &Options) -> Result<(), ServeError> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let listener = TcpListener::bind(&options.listen).await?;
+    let listener = bind(&options.listen).await?;
     let shutdown = async move {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -38,4 +39,8 @@ async fn serve(options: &Options) -> Result<(), ServeError> {
         }
     };
     chdb_http::run(options, listener, shutdown).await
+}
+
+async fn bind(listen: &str) -> Result<TcpListener, ServeError> {
+    TcpListener::bind(listen).await.map_err(|source| ServeError::Listen { listen: listen.to_owned(), source })
 }

@@ -1,4 +1,4 @@
-//! Sends a result as it is or compressed, piece by piece, so that no second copy of it is held.
+//! Sends a result plain or compressed, piece by piece, so that memory does not hold a second copy of it.
 
 use std::convert::Infallible;
 use std::io::{self, Write};

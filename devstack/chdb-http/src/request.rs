@@ -1,4 +1,4 @@
-//! What a request asks for apart from its body: the ClickHouse HTTP interface's URL parameters and headers.
+//! The parameters of a request: URL and headers of the ClickHouse HTTP interface, without the body.
 
 use axum::extract::Query;
 use axum::http::{HeaderMap, Method, Uri, header};
@@ -6,8 +6,9 @@ use axum::http::{HeaderMap, Method, Uri, header};
 use crate::error::QueryError;
 use crate::sql::{quote, quote_name};
 
-/// Parameters of the interface itself that need nothing of us; every other unknown one is a setting of the engine.
-const IGNORED: [&str; 9] = [
+/// Parameters of the interface that this server accepts and does not need. Every other unknown parameter is a setting of
+/// the engine.
+const IGNORED: [&str; 10] = [
     "user",
     "password",
     "quota_key",
@@ -15,14 +16,15 @@ const IGNORED: [&str; 9] = [
     "wait_end_of_query",
     "session_timeout",
     "session_check",
+    "close_session",
     "client_protocol_version",
     "stacktrace",
 ];
 
-/// How the answer is packed.
+/// How the answer is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Packing {
-    /// As it is.
+    /// Not at all.
     #[default]
     Plain,
     /// ClickHouse's own blocks (`compress=1`).
@@ -31,20 +33,40 @@ pub enum Packing {
     Lz4Frame,
 }
 
+/// How the body is compressed as a whole (`Content-Encoding`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum BodyEncoding {
+    /// Not at all.
+    #[default]
+    Identity,
+    /// LZ4 frames, one after the other.
+    Lz4,
+    /// Zstandard frames, one after the other.
+    Zstd,
+    /// Gzip.
+    Gzip,
+    /// Zlib, which HTTP calls `deflate`.
+    Deflate,
+}
+
 /// A request without its body.
 #[derive(Debug, Clone, Default)]
 pub struct Request {
     /// The query or its beginning.
     pub query: String,
-    /// The database that names without one belong to.
+    /// The database of names that have none of their own.
     pub database: Option<String>,
     /// The result's format where the query names none.
     pub format: String,
     /// Settings and `param_*` values.
     pub settings: Vec<(String, String)>,
-    /// The caller's name for the query; only given back.
+    /// The client's name for the query. The answer repeats it.
     pub query_id: Option<String>,
-    /// Whether the body comes in compressed blocks.
+    /// Whether the request names a session. Nothing is kept between requests, but some statements are refused then.
+    pub in_session: bool,
+    /// How the body is compressed as a whole.
+    pub encoding: BodyEncoding,
+    /// Whether the body consists of ClickHouse's compressed blocks (`decompress=1`).
     pub packed_body: bool,
     /// How to send the result.
     pub packing: Packing,
@@ -72,12 +94,11 @@ impl Request {
             "query" => self.query.push_str(&value),
             "database" => self.database = Some(value).filter(|name| !name.is_empty()),
             "default_format" => self.format = value,
-            "query_id" => self.query_id = Some(value),
+            "query_id" => self.query_id = Some(value).filter(|id| !id.is_empty()),
+            "session_id" => self.in_session = !value.is_empty(),
             "compress" if is_on(&value) => self.packing = Packing::Blocks,
             "decompress" => self.packed_body = is_on(&value),
-            "session_id" | "role" => {
-                return Err(QueryError::not_implemented(format!("{name} is not supported by chdb-http")));
-            }
+            "role" => return Err(QueryError::not_implemented("roles are not supported by chdb-http")),
             "compress" | "" => {}
             other if IGNORED.contains(&other) => {}
             _ => self.settings.push((name, value)),
@@ -85,7 +106,7 @@ impl Request {
         Ok(())
     }
 
-    /// Statements that bring a fresh session into the state asked for.
+    /// Statements that prepare the engine's session: the database and the settings of this request.
     pub fn setup(&self) -> String {
         let database = self.database.iter().map(|name| format!("USE {};\n", quote_name(name)));
         // The library reads `1+1` as a query; a server does not.
@@ -105,12 +126,23 @@ impl Request {
         if text(header::ACCEPT_ENCODING.as_str()).is_some_and(|value| accepts_lz4(&value)) {
             self.packing = Packing::Lz4Frame;
         }
-        match text(header::CONTENT_ENCODING.as_str()) {
-            Some(encoding) if encoding != "identity" => {
-                Err(QueryError::not_implemented(format!("Content-Encoding {encoding} is not supported by chdb-http")))
-            }
-            _ => Ok(()),
+        if let Some(encoding) = text(header::CONTENT_ENCODING.as_str()) {
+            self.encoding = parse_encoding(&encoding)?;
         }
+        Ok(())
+    }
+}
+
+fn parse_encoding(name: &str) -> Result<BodyEncoding, QueryError> {
+    match name {
+        "identity" => Ok(BodyEncoding::Identity),
+        "lz4" => Ok(BodyEncoding::Lz4),
+        "zstd" => Ok(BodyEncoding::Zstd),
+        "gzip" => Ok(BodyEncoding::Gzip),
+        "deflate" => Ok(BodyEncoding::Deflate),
+        other => Err(QueryError::not_implemented(format!(
+            "Content-Encoding {other} is not supported by chdb-http; send lz4, zstd, gzip, deflate or identity"
+        ))),
     }
 }
 
@@ -151,8 +183,17 @@ mod tests {
     }
 
     #[test]
-    fn sessions_are_refused_rather_than_ignored() {
-        assert_eq!(parse("/?session_id=s").unwrap_err().code, 48);
+    fn parameters_of_a_session_are_not_settings() {
+        let request = parse("/?session_id=s&session_check=1&session_timeout=60&query_id=").unwrap();
+        assert!(request.in_session && request.settings.is_empty());
+        assert_eq!(request.query_id, None, "an empty id asks for a new one");
+        assert!(!parse("/?session_id=").unwrap().in_session);
+    }
+
+    #[test]
+    fn roles_and_unknown_encodings_are_refused_rather_than_ignored() {
+        assert_eq!(parse("/?role=reader").unwrap_err().code, 48);
+        assert_eq!(parse_encoding("br").unwrap_err().code, 48);
     }
 
     #[test]

@@ -1,6 +1,7 @@
-//! Just enough of ClickHouse's SQL to see where an INSERT's data begins and which format a query names.
+//! The little of ClickHouse's SQL that this server must read: where an INSERT's data begins, which format a query names,
+//! and which statements act on their session alone.
 //!
-//! Everything else about SQL is the engine's business: what is not understood here goes to it as it came.
+//! The engine reads everything else: a statement that is not understood here goes to the engine unchanged.
 
 use crate::error::QueryError;
 use crate::token::{Kind, Token, Tokens};
@@ -65,6 +66,27 @@ pub fn check_single(text: &[u8]) -> Result<(), QueryError> {
         ))),
         None => Ok(()),
     }
+}
+
+/// Refuses a statement that acts only on its session. This server keeps nothing between requests, so the next request of
+/// the session would not find the setting, the database or the table.
+pub fn check_sessionless(text: &[u8]) -> Result<(), QueryError> {
+    let mut tokens = Tokens::new(text);
+    let first = tokens.next();
+    let starts_with = |word: &str| first.is_some_and(|token| token.is_word(word));
+    let what = if starts_with("SET") {
+        "SET"
+    } else if starts_with("USE") {
+        "USE"
+    } else if starts_with("CREATE") && tokens.take(3).any(|token| token.is_word("TEMPORARY")) {
+        "CREATE TEMPORARY TABLE"
+    } else {
+        return Ok(());
+    };
+    Err(QueryError::not_implemented(format!(
+        "{what} has no effect here: chdb-http keeps no sessions between requests; send settings and the database with each \
+         request, and use an ordinary table"
+    )))
 }
 
 /// The format that a query names with `FORMAT`, if it does.
@@ -192,6 +214,16 @@ mod tests {
     fn two_statements_are_refused_and_a_closing_semicolon_is_not() {
         assert!(check_single(b"SELECT ';' ; -- done\n").is_ok());
         assert_eq!(check_single(b"SELECT 1; SELECT 2").unwrap_err().code, 62);
+    }
+
+    #[test]
+    fn a_statement_that_acts_on_its_session_alone_is_refused_and_others_are_not() {
+        for lost in ["SET max_threads = 1", "-- x\nuse other", "CREATE OR REPLACE TEMPORARY TABLE t (a Int8)"] {
+            assert_eq!(check_sessionless(lost.as_bytes()).unwrap_err().code, 48, "{lost}");
+        }
+        for kept in ["SELECT 1", "CREATE TABLE t (temporary Int8) ENGINE = Memory", "", "INSERT INTO t VALUES (1)"] {
+            assert!(check_sessionless(kept.as_bytes()).is_ok(), "{kept}");
+        }
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! ClickHouse's tokens: words, quoted names, literals and punctuation, without blanks and comments.
 //!
-//! Works on bytes, because what follows an INSERT need not be text. What the tokens mean is left to [`crate::sql`].
+//! It works on bytes, because the data of an INSERT need not be text. The meaning of tokens is left to [`crate::sql`].
 
-/// What a token is.
+/// The kind of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A keyword, a bare name or a number.
@@ -18,7 +18,7 @@ pub enum Kind {
 /// A token and where it stands.
 #[derive(Debug, Clone, Copy)]
 pub struct Token<'a> {
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
     /// Its first byte.
     pub start: usize,
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn comments_and_blanks_are_no_tokens() {
+    fn comments_and_blanks_are_not_tokens() {
         assert_eq!(texts("a -- b\n/* c */ d # e\n!"), ["a", "d", "!"]);
         assert_eq!(texts("a /* open"), ["a"]);
     }

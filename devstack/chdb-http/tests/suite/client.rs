@@ -1,4 +1,4 @@
-//! The official client runs unchanged: rows in and out, JSON, compression, errors, parameters.
+//! The official Rust client runs unchanged: rows in and out, JSON, compression, errors, parameters.
 
 use crate::support;
 

@@ -1,4 +1,4 @@
-//! The server's own promises: requests don't touch each other, and what is acknowledged stays.
+//! The server's own guarantees: requests do not affect each other, and acknowledged data stays.
 
 use crate::support;
 
@@ -56,7 +56,7 @@ async fn curl_gets_what_it_expects() {
 }
 
 #[tokio::test]
-async fn a_long_query_holds_up_nobody() {
+async fn a_long_query_delays_no_other() {
     let server = Server::start();
     let client = server.client();
     let slow = client.query("SELECT count() FROM numbers(20) WHERE sleepEachRow(0.5) = 0 SETTINGS max_block_size = 1");
@@ -136,7 +136,7 @@ async fn acknowledged_rows_and_tokens_survive_kill_and_restart() {
 }
 
 #[tokio::test]
-async fn sigterm_finishes_what_is_in_hand() {
+async fn sigterm_finishes_requests_in_flight() {
     let mut server = Server::start();
     let client = server.client();
     client.query("CREATE TABLE t (a UInt64) ENGINE = MergeTree ORDER BY a").execute().await.unwrap();

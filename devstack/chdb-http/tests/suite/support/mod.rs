@@ -1,5 +1,4 @@
-//! A chdb-http process of a test's own, on a free port and a folder that vanishes.
-#![allow(dead_code, reason = "each test file uses a part")]
+//! A chdb-http process for one test, on a free port and a temporary folder.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
