@@ -1,5 +1,5 @@
-//! The peers: the least that could stand in a service's place, with the same HTTP server, Redis driver, allocator and
-//! runtime. They validate nothing, decode nothing, and know none of Millrace's promises.
+//! The peers: the simplest programs that could stand in a service's place, with the same HTTP server, Redis driver, allocator
+//! and runtime. They validate nothing, decode nothing and keep none of Millrace's guarantees.
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
@@ -21,11 +21,11 @@ use tokio::net::TcpListener;
 
 use crate::config::{Bare, BareArgs};
 
-/// As many as ingest has.
+/// As many connections as ingest has.
 const FORWARDER_CONNECTIONS: usize = 4;
-/// As many as the feature server has.
+/// As many connections as the feature server has.
 const READER_CONNECTIONS: usize = 2;
-/// Partitions of the log whose state is read.
+/// Partitions of the log.
 const PARTITIONS: u16 = 8;
 
 /// A peer in a process of its own.
@@ -36,7 +36,7 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Starts this program as that peer, which ends when its standard input does: with us, however we end.
+    /// Starts this program as that peer. The peer ends when its standard input does, so it always ends with this process.
     pub fn start(peer: &str, redis_url: &str, namespace: &str, views: &[&str]) -> anyhow::Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["bare", peer, "--redis-url", redis_url, "--namespace", namespace]);
@@ -58,7 +58,7 @@ impl Peer {
 
 impl Drop for Peer {
     fn drop(&mut self) {
-        // It is ours, and it holds nothing that could be lost.
+        // The peer holds nothing that could be lost, and a drop cannot report an error.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -72,7 +72,7 @@ pub async fn serve(peer: Bare) -> anyhow::Result<()> {
     };
     let listener = TcpListener::bind(listen).await?;
     println!("{}", listener.local_addr()?);
-    // A thread, because a blocking read would hold up the runtime's end.
+    // On a thread of its own, because a blocking read would delay the end of the runtime.
     std::thread::spawn(|| {
         let _ = std::io::stdin().read(&mut [0]);
         std::process::exit(0);
@@ -81,12 +81,12 @@ pub async fn serve(peer: Bare) -> anyhow::Result<()> {
 }
 
 /// Connections to Redis that take turns.
-struct Pool {
+struct ConnectionPool {
     connections: Vec<MultiplexedConnection>,
     next: AtomicUsize,
 }
 
-impl Pool {
+impl ConnectionPool {
     async fn open(url: &str, count: usize) -> anyhow::Result<Self> {
         let client = client(url)?;
         let mut connections = Vec::with_capacity(count);
@@ -104,15 +104,16 @@ impl Pool {
 }
 
 struct Forwarder {
-    pool: Pool,
+    pool: ConnectionPool,
     streams: Vec<String>,
 }
 
-/// `POST /`: a line per event, the partition and then names and values between tabs; an XADD each, in one pipeline.
+/// `POST /` with a line per event: the partition, then names and values, between tabs. Each event is an XADD, and all go in
+/// one pipeline.
 async fn forwarder(args: &BareArgs) -> anyhow::Result<Router> {
     let names = Names::new(&args.namespace);
     let streams = (0..PARTITIONS).map(|number| names.events(Partition(number))).collect();
-    let state = Forwarder { pool: Pool::open(&args.redis_url, FORWARDER_CONNECTIONS).await?, streams };
+    let state = Forwarder { pool: ConnectionPool::open(&args.redis_url, FORWARDER_CONNECTIONS).await?, streams };
     Ok(Router::new().route("/", post(forward)).with_state(Arc::new(state)))
 }
 
@@ -137,17 +138,17 @@ async fn forward(State(state): State<Arc<Forwarder>>, body: String) -> Result<(S
 }
 
 struct Reader {
-    pool: Pool,
+    pool: ConnectionPool,
     names: Names,
     /// Fields by the partition of the key.
     fields: Vec<Vec<String>>,
 }
 
-/// `GET /{household}` and `POST /` with a household a line: the wanted slots of each, as they are stored.
+/// `GET /{household}`, and `POST /` with one household per line. The answer is the wanted slots as they are stored.
 async fn reader(args: &BareArgs) -> anyhow::Result<Router> {
     let of_partition = |number: u16| args.views.iter().map(|view| format!("{view}|{number}")).collect();
     let state = Reader {
-        pool: Pool::open(&args.redis_url, READER_CONNECTIONS).await?,
+        pool: ConnectionPool::open(&args.redis_url, READER_CONNECTIONS).await?,
         names: Names::new(&args.namespace),
         fields: (0..PARTITIONS).map(of_partition).collect(),
     };

@@ -1,4 +1,4 @@
-//! What is measured, and how large and how long.
+//! The command line: what is measured, how large and how long.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -18,11 +18,11 @@ pub struct Arguments {
     #[arg(long, global = true)]
     pub quick: bool,
 
-    /// Use the binaries as they are.
+    /// Do not build the binaries first.
     #[arg(long, global = true)]
     pub no_build: bool,
 
-    /// So many rounds; three by default.
+    /// The number of rounds; three by default.
     #[arg(long, global = true)]
     pub rounds: Option<usize>,
 
@@ -30,7 +30,7 @@ pub struct Arguments {
     #[arg(long, global = true)]
     pub group: Option<GroupName>,
 
-    /// Of `serve`, only the rows whose name has this text.
+    /// Measure only the rows of `serve` whose name contains this text.
     #[arg(long, global = true)]
     pub only: Option<String>,
 }
@@ -41,7 +41,7 @@ pub enum What {
     /// A measurement.
     #[command(flatten)]
     Measure(Measure),
-    /// A peer; the program starts itself so, to have it in a process of its own.
+    /// A peer. The bench starts itself as one, so that the peer has its own process.
     #[command(subcommand, hide = true)]
     Bare(Bare),
 }
@@ -49,15 +49,17 @@ pub enum What {
 /// A measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
 pub enum Measure {
-    /// Everything below.
+    /// Everything below, except `append` and `json`.
     All,
     /// Events/s into the log, singly and in batches of 500.
     Ingest,
-    /// How fast each consumer works off a full log.
+    /// Appends/s of the hand-written connection to the log, beside the Redis driver. Not part of `all`.
+    Append,
+    /// How fast each consumer drains a full log.
     Drain,
     /// Reads/s of the feature server, and how long they take.
     Serve,
-    /// From the POST of an event to the read that has it.
+    /// The time from an event's POST to the first read that includes it.
     Servable,
     /// Bytes per entity, entry and row.
     Memory,
@@ -77,16 +79,16 @@ pub enum Bare {
 /// Where a peer listens and what it reads.
 #[derive(Clone, Debug, Args)]
 pub struct BareArgs {
-    /// Where to listen; it prints the address.
+    /// The address to listen on. The peer prints it.
     #[arg(long, default_value = "127.0.0.1:0")]
     pub listen: SocketAddr,
     /// Redis.
     #[arg(long)]
     pub redis_url: String,
-    /// What keys begin with.
+    /// The prefix of the keys.
     #[arg(long)]
     pub namespace: String,
-    /// The reader: `view@version` of each wanted slot.
+    /// For the reader: `view@version` of each wanted slot.
     #[arg(long, value_delimiter = ',')]
     pub views: Vec<String>,
 }
@@ -103,11 +105,11 @@ pub enum GroupName {
 /// Sizes and times of one run.
 #[derive(Clone, Debug)]
 pub struct Scale {
-    /// Whether the numbers are worth nothing.
+    /// Whether this is a quick run, whose numbers mean nothing.
     pub quick: bool,
     /// How often each pair is measured.
     pub rounds: usize,
-    /// Before each measured time, so that connections, caches and allocators are warm.
+    /// The time before each measurement in which connections, caches and allocators get warm.
     pub warm: Duration,
     /// The measured time of a load.
     pub measured: Duration,
@@ -119,12 +121,12 @@ pub struct Scale {
     pub keys: u64,
     /// The groups that are drained.
     pub groups: Vec<Group>,
-    /// The text that rows of `serve` must have in their names.
+    /// The text that the names of measured rows contain.
     pub only: String,
 }
 
 impl Scale {
-    /// As asked on the command line.
+    /// The scale that the command line asks for.
     pub fn of(arguments: &Arguments) -> Self {
         let quick = arguments.quick;
         let groups = match arguments.group {
@@ -146,7 +148,7 @@ impl Scale {
         }
     }
 
-    /// Long enough that every cached value is renewed while it is measured.
+    /// The same, but long enough that every cached value is renewed during the measurement.
     pub fn past_the_cache(&self) -> Self {
         let seconds = |full: u64, as_is: Duration| if self.quick { as_is } else { Duration::from_secs(full) };
         Self { warm: seconds(10, self.warm), measured: seconds(70, self.measured), ..self.clone() }

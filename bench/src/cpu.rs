@@ -1,4 +1,4 @@
-//! CPU time of processes, from `/proc/<pid>/stat`: who pays for what on a machine that all of them share.
+//! CPU time of processes, from `/proc/<pid>/stat`. All processes share the machine, and this shows which of them works.
 
 /// Processes by the name under which they are reported.
 #[derive(Clone, Debug, Default)]
@@ -13,7 +13,7 @@ impl Processes {
         Self(vec![("load", std::process::id())])
     }
 
-    /// One more; none where it does not run.
+    /// Adds a process, if it runs.
     pub fn and(mut self, name: &'static str, pid: Option<u32>) -> Self {
         self.0.extend(pid.map(|pid| (name, pid)));
         self
@@ -24,7 +24,7 @@ impl Processes {
         self.0.iter().map(|(name, pid)| (*name, seconds(*pid).unwrap_or_default())).collect()
     }
 
-    /// CPU seconds of each since `before`, per million of what was done.
+    /// CPU seconds of each since `before`, per million operations.
     pub fn per_million(&self, before: &Seconds, done: f64) -> Seconds {
         let since = |((name, now), (_, before)): ((&'static str, f64), &(&'static str, f64))| {
             (name, (now - before) * 1e6 / done.max(1.0))

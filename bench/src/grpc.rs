@@ -1,24 +1,24 @@
-//! The least of HTTP/2 that a load of unary gRPC calls needs: prebuilt frames, answers that are looked through for their
-//! end. It shares two cores with what it measures, as [`crate::http1`] does.
+//! The small part of HTTP/2 that a load of unary gRPC calls needs: prebuilt frames, and answers that are searched for their
+//! end. Like [`crate::http1`] it runs on the same two cores as the server it measures, so it does nothing more.
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::load::{Load, Requests, micros};
+use crate::connection::Connection;
 
 /// Room for answers.
 const BUFFER: usize = 64 * 1024;
-/// An answer that takes longer is none.
+/// How long an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// Length, type, flags and stream.
 const FRAME_HEAD: usize = 9;
-/// As much as may be: a load is over before it is used up.
+/// The largest window there is: a load ends before it is used up.
 const WINDOW: u32 = (1 << 31) - 1;
 const DEFAULT_WINDOW: u32 = 65_535;
 
@@ -34,7 +34,8 @@ const ACK: u8 = 1;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 
-/// The frames of a call of `method` (`/package.Service/Method`); the stream's number is written in when it is sent.
+/// The frames of a call of `method` (`/package.Service/Method`); the number of the stream is written into them when
+/// the call is sent.
 pub fn call(method: &str, message: &[u8]) -> Vec<u8> {
     // HPACK, nothing kept in a table: POST, http, then names of the static table (or none) with literal values.
     let mut headers = vec![0x83, 0x86];
@@ -61,7 +62,7 @@ fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
     [&head, payload].concat()
 }
 
-/// What a client says first: no limits on answers.
+/// The first bytes of a client: they lift the limits on answers.
 fn preface() -> Vec<u8> {
     let mut first = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
     let initial_window_size = [&[0, 4], &WINDOW.to_be_bytes()[..]].concat();
@@ -70,22 +71,22 @@ fn preface() -> Vec<u8> {
     first
 }
 
-/// One connection, without its socket: what is to be sent, what has come.
-struct Wire {
+/// One connection without its socket: the bytes to send, and the bytes received.
+struct Http2Wire {
     received: BytesMut,
     to_send: Vec<u8>,
     next: u32,
-    /// For each open stream, whether a message has come.
+    /// For each open stream, whether a message has arrived.
     open: HashMap<u32, bool>,
 }
 
-impl Wire {
+impl Http2Wire {
     fn new() -> Self {
         let received = BytesMut::with_capacity(BUFFER);
         Self { received, to_send: preface(), next: 1, open: HashMap::new() }
     }
 
-    /// Puts a call among what is to be sent; its stream.
+    /// Queues a call. Returns its stream.
     fn begin(&mut self, call: &[u8]) -> u32 {
         let stream = self.next;
         self.next += 2;
@@ -99,7 +100,7 @@ impl Wire {
         stream
     }
 
-    /// Takes in what has come; the streams that have ended with an answer.
+    /// Reads the received frames. Appends the streams that have ended with an answer.
     fn take(&mut self, ended: &mut Vec<u32>) -> anyhow::Result<()> {
         while let [l0, l1, l2, kind, flags, s0, s1, s2, s3, ..] = self.received[..] {
             let length = usize::from(l0) << 16 | usize::from(l1) << 8 | usize::from(l2);
@@ -114,7 +115,7 @@ impl Wire {
                 // A call that fails has no message.
                 HEADERS if flags & END_STREAM != 0 => match self.open.remove(&stream) {
                     Some(true) => ended.push(stream),
-                    _ => bail!("a call failed: {}", String::from_utf8_lossy(&payload)),
+                    Some(false) | None => bail!("a call failed: {}", String::from_utf8_lossy(&payload)),
                 },
                 SETTINGS if flags & ACK == 0 => self.to_send.extend(frame(SETTINGS, ACK, &[])),
                 PING if flags & ACK == 0 => self.to_send.extend(frame(PING, ACK, &payload)),
@@ -126,89 +127,51 @@ impl Wire {
     }
 }
 
-/// A closed loop over few connections with several calls in hand on each, as a gRPC channel has them, on one thread.
-pub async fn closed(
-    address: SocketAddr,
-    calls: Requests,
-    connections: usize,
-    streams: usize,
-    time: Duration,
-) -> anyhow::Result<Load> {
-    let run = move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(async {
-            let mut sockets = Vec::with_capacity(connections);
-            for _ in 0..connections {
-                let socket = tokio::net::TcpStream::connect(address).await.context("failed to connect")?;
-                socket.set_nodelay(true)?;
-                sockets.push(socket);
-            }
-            let begun = Instant::now();
-            let one = |(number, socket)| {
-                let calls = calls.clone();
-                let numbers = (number..).step_by(connections);
-                tokio::spawn(one_closed(socket, calls, numbers, streams, begun + time))
-            };
-            let tasks: Vec<_> = sockets.into_iter().enumerate().map(one).collect();
-            let mut parts = Vec::with_capacity(connections);
-            for task in tasks {
-                parts.push(task.await??);
-            }
-            Ok(Load::new(parts, begun.elapsed().as_secs_f64()))
-        })
-    };
-    tokio::task::spawn_blocking(run).await?
+/// A connection on a runtime. Several calls can be in flight on it, as a gRPC channel has them.
+pub struct GrpcConnection {
+    socket: tokio::net::TcpStream,
+    wire: Http2Wire,
 }
 
-async fn one_closed(
-    mut socket: tokio::net::TcpStream,
-    calls: Requests,
-    mut numbers: impl Iterator<Item = usize>,
-    streams: usize,
-    until: Instant,
-) -> anyhow::Result<Vec<u32>> {
-    let mut wire = Wire::new();
-    let mut next = || numbers.next().map_or(&calls[0], |number| &calls[number % calls.len()]);
-    let mut sent = HashMap::with_capacity(streams);
-    let begun = Instant::now();
-    for _ in 0..streams {
-        sent.insert(wire.begin(next()), begun);
+impl GrpcConnection {
+    /// Connects.
+    pub async fn open(address: SocketAddr) -> anyhow::Result<Self> {
+        let socket = tokio::net::TcpStream::connect(address).await?;
+        socket.set_nodelay(true)?;
+        Ok(Self { socket, wire: Http2Wire::new() })
     }
-    let (mut took, mut ended) = (Vec::new(), Vec::new());
-    while !sent.is_empty() {
-        if !wire.to_send.is_empty() {
-            socket.write_all(&wire.to_send).await?;
-            wire.to_send.clear();
+}
+
+impl Connection for GrpcConnection {
+    fn begin(&mut self, request: &[u8]) -> u32 {
+        self.wire.begin(request)
+    }
+
+    async fn answered(&mut self, numbers: &mut Vec<u32>) -> anyhow::Result<()> {
+        if !self.wire.to_send.is_empty() {
+            self.socket.write_all(&self.wire.to_send).await?;
+            self.wire.to_send.clear();
         }
-        if socket.read_buf(&mut wire.received).await? == 0 {
+        if self.socket.read_buf(&mut self.wire.received).await? == 0 {
             bail!("the server closed the connection");
         }
-        wire.take(&mut ended)?;
-        let now = Instant::now();
-        for stream in ended.drain(..) {
-            let was = sent.remove(&stream).context("an answer to no call")?;
-            took.push(micros(now - was));
-            if now < until {
-                sent.insert(wire.begin(next()), now);
-            }
-        }
+        self.wire.take(numbers)
     }
-    Ok(took)
 }
 
 /// A connection of a thread, with one call at a time.
-pub struct Blocking {
+pub struct BlockingGrpc {
     socket: TcpStream,
-    wire: Wire,
+    wire: Http2Wire,
 }
 
-impl Blocking {
+impl BlockingGrpc {
     /// Connects.
     pub fn open(address: SocketAddr) -> io::Result<Self> {
         let socket = TcpStream::connect(address)?;
         socket.set_nodelay(true)?;
         socket.set_read_timeout(Some(TIMEOUT))?;
-        Ok(Self { socket, wire: Wire::new() })
+        Ok(Self { socket, wire: Http2Wire::new() })
     }
 
     /// Makes a call and waits for its answer.
@@ -236,7 +199,7 @@ mod tests {
 
     #[test]
     fn a_call_has_its_stream_in_both_frames() {
-        let mut wire = Wire::new();
+        let mut wire = Http2Wire::new();
         wire.to_send.clear();
         let call = call("/p.S/M", b"xyz");
         assert_eq!([wire.begin(&call), wire.begin(&call)], [1, 3]);
@@ -254,7 +217,7 @@ mod tests {
             bytes[8] = 1;
             bytes
         };
-        let mut wire = Wire::new();
+        let mut wire = Http2Wire::new();
         wire.begin(&call("/p.S/M", b""));
         let mut ended = Vec::new();
         wire.received.extend(of(HEADERS, END_HEADERS));

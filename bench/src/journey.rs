@@ -1,5 +1,5 @@
-//! Purchases like those of the grocery data set, made up: about 2,500 households, 30,000 products, a few of each far
-//! more frequent than the rest, nine lines a receipt, one receipt after the other. The same seed, the same purchases.
+//! Made-up purchases like those of the grocery data set: about 2,500 households and 30,000 products, a few of each far more
+//! frequent than the rest, nine lines per receipt, one receipt after the other. The same seed gives the same purchases.
 
 use millrace_core::event::{Event, EventId};
 use millrace_core::key::KeyText;
@@ -7,7 +7,7 @@ use millrace_core::key::KeyText;
 const HOUSEHOLDS: usize = 2_500;
 const PRODUCTS: usize = 30_000;
 const STORES: u64 = 450;
-/// Of one in so many lines a receipt ends.
+/// A receipt has this many lines on average.
 const LINES: u64 = 9;
 /// The data set has 1.47 million lines in a year.
 const MS_PER_LINE: i64 = 21_450;
@@ -29,13 +29,13 @@ const DEPARTMENTS: [&str; 12] = [
 /// One line of a receipt.
 #[derive(Clone, Debug)]
 pub struct Purchase {
-    /// Its number; makes its id.
+    /// Its number, of which its id is made.
     pub number: usize,
-    /// Who.
+    /// The household.
     pub household: usize,
-    /// What.
+    /// The product.
     pub product: usize,
-    /// When, epoch ms.
+    /// The event time in epoch ms.
     pub time: i64,
     properties: String,
 }
@@ -60,7 +60,7 @@ struct Receipt {
 }
 
 impl Purchases {
-    /// So many, up to `end` (epoch ms), numbered from `first`.
+    /// `count` purchases up to `end` (epoch ms), numbered from `first`.
     pub fn new(count: usize, first: usize, end: i64) -> Self {
         Self {
             random: Random(0x9E37_79B9_7F4A_7C15 ^ first as u64),
@@ -107,7 +107,7 @@ impl Iterator for Purchases {
     }
 }
 
-/// As ingest leaves them: keys sorted, money as text.
+/// Properties in ingest's canonical form: names sorted, money as text.
 fn properties(random: &mut Random, receipt: Receipt, product: usize) -> String {
     let Receipt { number, store, .. } = receipt;
     let price = 49 + random.below(120) + if random.below(5) == 0 { random.below(1_500) } else { 0 };
@@ -126,7 +126,7 @@ fn cents(cents: u64) -> String {
 }
 
 impl Purchase {
-    /// As it stands in the log.
+    /// The entry that the log holds.
     pub fn event(&self) -> Event {
         let key = |number: usize| KeyText::from_canonical(&number.to_string());
         Event {
@@ -140,7 +140,7 @@ impl Purchase {
         }
     }
 
-    /// As an app server posts it.
+    /// The JSON that an app server posts.
     pub fn json(&self) -> String {
         let Self { number, household, product, time, properties } = self;
         format!(
@@ -148,7 +148,7 @@ impl Purchase {
         )
     }
 
-    /// As the bare forwarder gets it: the partition, then the fields and values of the entry, between tabs.
+    /// The line for the bare forwarder: the partition, then the fields and values of the entry, between tabs.
     pub fn split(&self, partitions: u16) -> String {
         let event = self.event();
         let mut line = event.partition(partitions).to_string();
@@ -159,7 +159,7 @@ impl Purchase {
     }
 }
 
-/// What is known of every household, as it stands in the log.
+/// A profile of every household, as the log holds it.
 pub fn profiles(now: i64) -> impl Iterator<Item = Event> {
     (1..=HOUSEHOLDS).map(move |household| Event {
         event_type: "demographics".to_owned(),

@@ -1,16 +1,20 @@
-//! Side-by-side comparisons: each part of the line beside the least that could do its work, on the same stores, in
-//! the same run, round by round. Says what was measured; judges nothing, and no test depends on it.
+//! Side-by-side comparisons: each part of Millrace beside the simplest program that does the same work, on the same stores,
+//! in the same run, round by round. The report only measures: no test depends on a number.
 
 mod bare;
 mod config;
+mod connection;
 mod cpu;
 mod grpc;
 mod http1;
+mod installation;
 mod journey;
-mod line;
+mod latencies;
 mod load;
 mod measure;
 mod report;
+mod sink_progress;
+mod stores;
 mod xread;
 
 use std::process::Command;
@@ -19,10 +23,10 @@ use anyhow::{Context, bail};
 
 pub use config::Arguments;
 use config::{Measure, Scale, What};
-use line::Line;
 use report::Report;
+use stores::BenchStores;
 
-/// Measures what is asked for and prints the tables.
+/// Runs the measurements that were asked for and prints the tables.
 pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let what = match arguments.what {
         What::Bare(peer) => return bare::serve(peer).await,
@@ -32,28 +36,31 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     if !arguments.no_build {
         build()?;
     }
-    let line = Line::up().await?;
-    let mut report = Report::about(&line, &scale);
-    let measured = measure_all(&line, &scale, what, &mut report).await;
-    // What was measured before something failed is still worth reading.
+    let stores = BenchStores::up().await?;
+    let mut report = Report::about(&stores, &scale);
+    let measured = measure_all(&stores, &scale, what, &mut report).await;
+    // Also after a failure: the measurements before it are valid.
     println!("{report}");
-    line.down().await?;
+    stores.down().await?;
     measured
 }
 
-async fn measure_all(line: &Line, scale: &Scale, what: Measure, report: &mut Report) -> anyhow::Result<()> {
+async fn measure_all(stores: &BenchStores, scale: &Scale, what: Measure, report: &mut Report) -> anyhow::Result<()> {
     let wanted = |one: Measure| what == Measure::All || what == one;
+    if what == Measure::Append {
+        measure::append::run(stores, scale, report).await?;
+    }
     if wanted(Measure::Ingest) {
-        measure::ingest::run(line, scale, report).await?;
+        measure::ingest::run(stores, scale, report).await?;
     }
     if wanted(Measure::Drain) {
-        measure::drain::run(line, scale, report).await?;
+        measure::drain::run(stores, scale, report).await?;
     }
     if wanted(Measure::Materialize) {
-        measure::materialize::run(line, scale, report).await?;
+        measure::materialize::run(stores, scale, report).await?;
     }
     if wanted(Measure::Memory) || wanted(Measure::Serve) || wanted(Measure::Servable) {
-        let filled = measure::memory::fill(line, scale, report).await?;
+        let filled = measure::memory::fill(stores, scale, report).await?;
         if wanted(Measure::Serve) {
             measure::serve::run(&filled, scale, report).await?;
         }

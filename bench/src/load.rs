@@ -1,58 +1,37 @@
-//! Loads. *Closed*: so many connections, each sends its next request when it has the answer to the last; shows
-//! throughput. *Open*: requests leave at a constant rate whatever becomes of earlier ones, and their time counts from
-//! when they were due; shows what callers wait.
+//! Loads. *Closed*: each connection sends its next request when it has the answer to an earlier one, which shows throughput.
+//! *Open*: requests leave at a constant rate, also while earlier ones wait, and their time counts from when they were due,
+//! which shows how long callers wait.
 
-use std::net::SocketAddr;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
-use crate::http1::Connection;
-use crate::{grpc, http1};
+use crate::connection::Connection;
+use crate::grpc::BlockingGrpc;
+use crate::http1::{BlockingHttp, accepted};
+use crate::latencies::{Latencies, micros};
 
 /// Requests that are sent over and over, in turn.
 pub type Requests = Arc<Vec<Vec<u8>>>;
 
-/// What came of a load.
+/// The result of a load.
 #[derive(Clone, Debug)]
 pub struct Load {
     /// Requests answered.
     pub requests: u64,
-    /// Seconds that it took.
+    /// Seconds that the load took.
     pub seconds: f64,
-    /// How long each took.
+    /// How long each request took.
     pub latencies: Latencies,
 }
 
-/// Microseconds, ascending.
-#[derive(Clone, Debug, Default)]
-pub struct Latencies(Vec<u32>);
-
-/// A connection of a thread, which sends one request at a time.
-pub enum Blocking {
-    /// HTTP/1.1.
-    Http(http1::Blocking),
-    /// gRPC.
-    Grpc(grpc::Blocking),
-}
-
-impl Blocking {
-    fn ask(&mut self, request: &[u8]) -> anyhow::Result<()> {
-        match self {
-            Self::Http(connection) => {
-                connection.ask(request).map_err(Into::into).and_then(|(s, body)| accepted(s, body))
-            }
-            Self::Grpc(connection) => connection.ask(request),
-        }
-    }
-}
-
 impl Load {
-    /// Of the times that each sender saw.
-    pub fn new(parts: Vec<Vec<u32>>, seconds: f64) -> Self {
+    /// From the times that each sender measured.
+    fn new(parts: Vec<Vec<u32>>, seconds: f64) -> Self {
         let latencies = Latencies::of(parts.concat());
-        Self { requests: latencies.0.len() as u64, seconds, latencies }
+        Self { requests: latencies.len() as u64, seconds, latencies }
     }
 
     /// Requests per second.
@@ -62,51 +41,43 @@ impl Load {
     }
 }
 
-impl Latencies {
-    /// Microseconds in any order.
-    pub fn of(mut micros: Vec<u32>) -> Self {
-        micros.sort_unstable();
-        Self(micros)
-    }
+/// How many connections a closed loop has, and how many requests are in flight on each.
+#[derive(Clone, Copy, Debug)]
+pub struct InFlight {
+    /// Connections.
+    pub connections: usize,
+    /// Requests of each.
+    pub each: usize,
+}
 
-    /// How many.
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// The time in ms within which this part (0 to 1) of them were done.
-    #[expect(
-        clippy::cast_precision_loss,
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "an index"
-    )]
-    pub fn ms(&self, part: f64) -> f64 {
-        let at = (self.0.len() as f64 * part).ceil() as usize;
-        self.0.get(at.saturating_sub(1)).map_or(f64::NAN, |micros| f64::from(*micros) / 1e3)
+impl InFlight {
+    /// One request in flight on each connection.
+    pub fn one_each(connections: usize) -> Self {
+        Self { connections, each: 1 }
     }
 }
 
 /// A closed loop, on one thread of its own: `epoll` serves many ready connections at a time.
-pub async fn closed(
-    address: SocketAddr,
+pub async fn closed<C: Connection>(
+    connect: impl AsyncFn() -> anyhow::Result<C> + Send + 'static,
     requests: Requests,
-    connections: usize,
+    in_flight: InFlight,
     time: Duration,
 ) -> anyhow::Result<Load> {
     let run = move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
-            let mut clients = Vec::with_capacity(connections);
-            for _ in 0..connections {
-                clients.push(Connection::open(address).await.context("failed to connect")?);
+            let mut connections = Vec::with_capacity(in_flight.connections);
+            for _ in 0..in_flight.connections {
+                connections.push(connect().await.context("failed to connect")?);
             }
             let begun = Instant::now();
-            let tasks = clients.into_iter().enumerate().map(|(number, client)| {
-                tokio::spawn(one_closed(client, requests.clone(), number, connections, begun + time))
-            });
-            let tasks: Vec<_> = tasks.collect();
-            let mut parts = Vec::with_capacity(connections);
+            let one = |(first, connection)| {
+                let turns = Turns { requests: requests.clone(), next: first, step: in_flight.connections };
+                tokio::spawn(one_closed(connection, turns, in_flight.each, begun + time))
+            };
+            let tasks: Vec<_> = connections.into_iter().enumerate().map(one).collect();
+            let mut parts = Vec::with_capacity(tasks.len());
             for task in tasks {
                 parts.push(task.await??);
             }
@@ -116,25 +87,65 @@ pub async fn closed(
     tokio::task::spawn_blocking(run).await?
 }
 
-async fn one_closed(
-    mut client: Connection,
+/// The requests of one of several senders: each takes every `step`th.
+struct Turns {
     requests: Requests,
-    first: usize,
+    next: usize,
     step: usize,
+}
+
+impl Turns {
+    fn take(&mut self) -> &[u8] {
+        let request = &self.requests[self.next % self.requests.len()];
+        self.next += self.step;
+        request
+    }
+}
+
+async fn one_closed(
+    mut connection: impl Connection,
+    mut turns: Turns,
+    in_flight: usize,
     until: Instant,
 ) -> anyhow::Result<Vec<u32>> {
-    let mut took = Vec::new();
-    let mut next = first;
-    let mut sent = Instant::now();
-    while sent < until {
-        let (status, body) = client.ask(&requests[next % requests.len()]).await?;
-        accepted(status, body)?;
-        next += step;
-        let answered = Instant::now();
-        took.push(micros(answered - sent));
-        sent = answered;
+    let mut sent = HashMap::with_capacity(in_flight);
+    let begun = Instant::now();
+    for _ in 0..in_flight {
+        sent.insert(connection.begin(turns.take()), begun);
+    }
+    let (mut took, mut answered) = (Vec::new(), Vec::new());
+    while !sent.is_empty() {
+        connection.answered(&mut answered).await?;
+        let now = Instant::now();
+        for number in answered.drain(..) {
+            let since = sent.remove(&number).context("an answer to no request")?;
+            took.push(micros(now - since));
+            if now < until {
+                sent.insert(connection.begin(turns.take()), now);
+            }
+        }
     }
     Ok(took)
+}
+
+/// A connection of a thread, which has one request in flight.
+pub enum Blocking {
+    /// HTTP/1.1.
+    Http(BlockingHttp),
+    /// gRPC.
+    Grpc(BlockingGrpc),
+}
+
+impl Blocking {
+    fn ask(&mut self, request: &[u8]) -> anyhow::Result<()> {
+        match self {
+            Self::Http(connection) => {
+                let (status, body) = connection.ask(request)?;
+                accepted(status, body)
+            }
+            Self::Grpc(connection) => connection.ask(request),
+        }
+    }
 }
 
 /// An open loop of `rate` requests a second. A connection that is late sends at once, and its lateness counts.
@@ -166,7 +177,8 @@ fn one_open(mut client: Blocking, requests: &Requests, pace: Pace) -> anyhow::Re
     Ok(took)
 }
 
-/// When one of `step` senders is to send: waits for each instant, then answers it with its number.
+/// When one of `step` senders sends. The iterator waits for each instant, then returns the request's number and the
+/// instant.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
     /// When the first request of all is due.
@@ -197,30 +209,9 @@ impl Iterator for Pace {
     }
 }
 
-/// A load that is refused measures nothing.
-pub fn accepted(status: u16, body: &[u8]) -> anyhow::Result<()> {
-    if (200..300).contains(&status) {
-        return Ok(());
-    }
-    let said: String = String::from_utf8_lossy(body).chars().take(300).collect();
-    bail!("a request was answered {status}: {said}")
-}
-
-/// A time as latencies have it.
-pub fn micros(time: Duration) -> u32 {
-    u32::try_from(time.as_micros()).unwrap_or(u32::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_percentile_is_a_time_that_occurred() {
-        let latencies = Latencies::of((1..=100).rev().map(|ms| ms * 1_000).collect());
-        assert_eq!((latencies.ms(0.5), latencies.ms(0.99), latencies.ms(1.0)), (50.0, 99.0, 100.0));
-        assert!(Latencies::default().ms(0.5).is_nan());
-    }
 
     #[test]
     fn senders_share_the_pace() {

@@ -1,31 +1,31 @@
-//! What was measured, as Markdown: medians over rounds, and their spread.
+//! The measurements as Markdown: medians over rounds, and their spread.
 
 use std::fmt;
 
 use crate::config::Scale;
 use crate::cpu::Seconds;
-use crate::line::Line;
-use crate::load::Latencies;
+use crate::latencies::Latencies;
+use crate::stores::BenchStores;
 
 /// One measurement of one side.
 #[derive(Clone, Debug)]
 pub struct Round {
-    /// Per second, or whatever the row's unit is.
+    /// The rate, in the row's unit.
     pub value: f64,
-    /// p50 and p99 in ms, of what has latencies.
+    /// p50 and p99 in ms, if latencies were measured.
     pub latency: Option<(f64, f64)>,
     /// CPU seconds per million, by process.
     pub cpu: Seconds,
 }
 
-/// What was aimed for.
+/// The target of a measurement.
 #[derive(Clone, Copy, Debug)]
 pub enum Aim {
-    /// Of the bare peer's rate.
+    /// At least this part of the bare peer's rate.
     Ratio(f64),
-    /// A rate.
+    /// At least this rate.
     AtLeast(f64),
-    /// A time in ms, of p99.
+    /// A p99 of at most this many ms.
     P99(f64),
 }
 
@@ -34,11 +34,11 @@ pub enum Aim {
 pub struct Row {
     /// What was measured.
     pub what: String,
-    /// In what.
+    /// The unit.
     pub unit: &'static str,
-    /// The bare peer, in words; empty without one.
+    /// The name of the bare peer; empty if there is none.
     pub peer: &'static str,
-    /// What was aimed for, if anything.
+    /// The target, if there is one.
     pub aim: Option<Aim>,
     /// Millrace.
     pub ours: Vec<Round>,
@@ -46,7 +46,7 @@ pub struct Row {
     pub bare: Vec<Round>,
 }
 
-/// Everything measured.
+/// All measurements of a run.
 pub struct Report {
     heading: String,
     rows: Vec<Row>,
@@ -54,12 +54,12 @@ pub struct Report {
 }
 
 impl Round {
-    /// A rate alone.
+    /// A rate without latencies.
     pub fn of(value: f64, cpu: Seconds) -> Self {
         Self { value, latency: None, cpu }
     }
 
-    /// With latencies.
+    /// Adds latencies.
     pub fn with(mut self, latencies: &Latencies) -> Self {
         self.latency = Some((latencies.ms(0.5), latencies.ms(0.99)));
         self
@@ -67,15 +67,15 @@ impl Round {
 }
 
 impl Row {
-    /// No rounds yet.
+    /// A row without rounds.
     pub fn new(what: impl Into<String>, unit: &'static str, peer: &'static str, aim: Option<Aim>) -> Self {
         Self { what: what.into(), unit, peer, aim, ours: Vec::new(), bare: Vec::new() }
     }
 
-    /// Says on standard error how far it is.
+    /// Prints the last round on standard error.
     pub fn progress(&self) {
-        let said = |rounds: &[Round]| rounds.last().map_or("-".to_owned(), |round| number(round.value));
-        eprintln!("bench: {}: {} {}, bare {}", self.what, said(&self.ours), self.unit, said(&self.bare));
+        let last = |rounds: &[Round]| rounds.last().map_or("-".to_owned(), |round| number(round.value));
+        eprintln!("bench: {}: {} {}, bare {}", self.what, last(&self.ours), self.unit, last(&self.bare));
     }
 
     fn ratio(&self) -> Option<f64> {
@@ -94,9 +94,9 @@ impl Row {
 }
 
 impl Report {
-    /// Nothing measured yet.
-    pub fn about(line: &Line, scale: &Scale) -> Self {
-        let stack = &line.stack;
+    /// A report without measurements.
+    pub fn about(stores: &BenchStores, scale: &Scale) -> Self {
+        let stack = &stores.stack;
         let servers = [stack.redis(), stack.mongodb(), stack.clickhouse()].map(|store| store.server()).join(", ");
         let rounds = if scale.quick { "**a quick run: these numbers mean nothing**" } else { "medians" };
         let heading = format!("{}; {servers}; {} rounds, {rounds}.", machine(), scale.rounds);
@@ -149,7 +149,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// The median; of an even number, the upper of the two in the middle.
+/// The median. Of an even number of values, the upper of the two in the middle.
 pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)

@@ -1,5 +1,5 @@
-//! Reading a log with `XREAD` alone, one connection per partition: how fast Redis gives entries away to somebody who
-//! does nothing with them. Answers are only looked through for their end and the last id.
+//! Reads a log with `XREAD` alone, over one connection per partition: the rate at which Redis delivers entries to a reader that
+//! ignores them. Answers are searched only for their end and their last id.
 
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 const COUNT: usize = 10_000;
 const BUFFER: usize = 1024 * 1024;
 
-/// Reads all streams to their ends; entries and seconds.
+/// Reads all streams to their ends. Returns the entries and the seconds.
 pub async fn read_all(redis: SocketAddr, streams: Vec<String>) -> anyhow::Result<(u64, f64)> {
     let begun = Instant::now();
     let tasks: Vec<_> = streams.into_iter().map(|stream| tokio::spawn(read(redis, stream))).collect();
@@ -46,7 +46,7 @@ async fn read(redis: SocketAddr, stream: String) -> anyhow::Result<u64> {
     }
 }
 
-/// How far an answer has been looked through, so that no byte is looked at twice.
+/// How far an answer has been searched, so that no byte is searched twice.
 struct Scan {
     at: usize,
     /// Values that must still come.
@@ -77,7 +77,7 @@ impl Scan {
                     self.left += elements;
                 }
                 _ => {
-                    let length = usize::try_from(number).context("a nil where none can be")?;
+                    let length = usize::try_from(number).context("a nil where a value was expected")?;
                     end = body + length + 2;
                     if end > bytes.len() {
                         return Ok(false);
@@ -89,13 +89,13 @@ impl Scan {
             self.left -= 1;
             self.at = end;
         }
-        // The key of the stream stands where an id stands, and was counted.
+        // The stream's key is where an id could be, so it was counted too.
         self.entries = self.entries.saturating_sub(1);
         Ok(true)
     }
 }
 
-/// The kind of the value at `at`, its number, and where its line ends; none: it has not all come.
+/// The kind of the value at `at`, its number, and where its line ends. Returns None while the line is incomplete.
 fn head(bytes: &[u8], at: usize) -> anyhow::Result<Option<(u8, i64, usize)>> {
     let Some((kind, rest)) = bytes.get(at..).and_then(<[u8]>::split_first) else { return Ok(None) };
     let Some(end) = rest.windows(2).position(|two| two == b"\r\n") else { return Ok(None) };
@@ -114,7 +114,7 @@ mod tests {
         *2\r\n$3\r\n1-2\r\n*2\r\n$1\r\na\r\n$1\r\nc\r\n";
 
     #[test]
-    fn an_answer_is_looked_through_however_it_is_cut() {
+    fn an_answer_is_read_at_every_cut() {
         let mut scan = Scan::new();
         for end in 0..ANSWER.len() {
             assert!(!scan.is_complete(&ANSWER[..end]).unwrap());
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_stream_is_no_entries_and_an_error_is_one() {
+    fn the_end_of_a_stream_has_no_entries_and_an_error_is_an_error() {
         let mut scan = Scan::new();
         assert!(scan.is_complete(b"*-1\r\n").unwrap());
         assert_eq!((scan.entries, scan.last_id), (0, None));

@@ -1,5 +1,5 @@
-//! How fast each consumer works off a full log, from the start of its process to the last cursor at the end, beside
-//! reading the same log with `XREAD` alone.
+//! How fast each consumer drains a full log, from the start of its process until the last cursor is at the end, beside reading
+//! the same log with `XREAD` alone.
 
 use std::time::Instant;
 
@@ -8,19 +8,21 @@ use millrace_devstack::services::ServiceKind;
 
 use crate::config::Scale;
 use crate::cpu::Processes;
-use crate::line::{Installation, Line, SinkProgress};
+use crate::installation::Installation;
 use crate::report::{Aim, Report, Round, Row, median, number};
+use crate::sink_progress::SinkProgress;
+use crate::stores::BenchStores;
 use crate::xread;
 
-/// Both groups, or the one that is asked for.
-pub async fn run(line: &Line, scale: &Scale, report: &mut Report) -> anyhow::Result<()> {
+/// Measures both groups, or the one that was asked for.
+pub async fn run(stores: &BenchStores, scale: &Scale, report: &mut Report) -> anyhow::Result<()> {
     let mut rows: Vec<(Group, Row)> = scale.groups.iter().map(|group| (*group, row(*group))).collect();
     let mut sinks: Vec<(String, f64)> = Vec::new();
     for round in 0..scale.rounds {
-        let installation = line.install(&format!("drain{round}")).await?;
+        let installation = Installation::create(stores, &format!("drain{round}")).await?;
         installation.append(scale.entries).await?;
         for (group, row) in &mut rows {
-            line.settle().await?;
+            stores.settle().await?;
             let (drained, of_sinks) = drain(&installation, *group, scale.entries).await?;
             row.ours.push(drained);
             sinks.extend(of_sinks);
@@ -57,8 +59,8 @@ async fn drain(
 ) -> anyhow::Result<(Round, Vec<(String, f64)>)> {
     let begun = Instant::now();
     let mut service = installation.start(consumer(group))?;
-    let processes = installation.line.processes(service.pid());
-    // Of a process that has just started: all the CPU time it will have is this drain's.
+    let processes = installation.stores.processes(service.pid());
+    // The process has just started, so all its CPU time belongs to this drain.
     let before = processes.read();
     let sinks = installation.drained(group, begun).await?;
     let entries = entries as f64;
@@ -76,15 +78,15 @@ async fn drain(
 
 #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
 async fn read(installation: &Installation<'_>) -> anyhow::Result<Round> {
-    let (log, line) = (&installation.log, installation.line);
+    let (log, stores) = (&installation.log, installation.stores);
     let streams = log.partitions().map(|partition| log.names().events(partition)).collect();
-    let processes = Processes::with_load().and("redis", line.stack.redis().pid().ok());
+    let processes = Processes::with_load().and("redis", stores.stack.redis().pid().ok());
     let before = processes.read();
-    let (entries, seconds) = xread::read_all(line.redis_address()?, streams).await?;
+    let (entries, seconds) = xread::read_all(stores.redis_address()?, streams).await?;
     Ok(Round::of(entries as f64 / seconds, processes.per_million(&before, entries as f64)))
 }
 
-/// Sinks have positions of their own: the faster one shows what the slower one costs.
+/// One fact per sink: each has its own positions, and the faster sink shows how much the slower one costs.
 fn facts(sinks: &[(String, f64)], report: &mut Report) {
     let mut names: Vec<&String> = sinks.iter().map(|(name, _)| name).collect();
     names.sort_unstable();

@@ -1,4 +1,4 @@
-//! Events/s into the log: `ingest` beside a forwarder that gets the same events taken apart already.
+//! Events/s into the log: `ingest` beside a forwarder that receives the same events already split into fields.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,22 +9,23 @@ use millrace_devstack::services::ServiceKind;
 use crate::bare::Peer;
 use crate::config::Scale;
 use crate::cpu::Processes;
-use crate::http1::post;
+use crate::http1::{HttpConnection, post};
+use crate::installation::Installation;
 use crate::journey::{Purchase, Purchases};
-use crate::line::{Installation, Line, address};
-use crate::load::{Requests, closed};
+use crate::load::{InFlight, Requests, closed};
 use crate::report::{Aim, Report, Round, Row};
+use crate::stores::{BenchStores, address};
 
 const BATCH: usize = 500;
 const SINGLE_CONNECTIONS: usize = 64;
-/// Two batches per core and connection are in hand: enough that nobody waits for the load.
+/// Enough batches in flight that the server never waits for the load.
 const BATCH_CONNECTIONS: usize = 8;
-/// Namespace of what the peer writes.
+/// The namespace of the peer's keys.
 const BARE: &str = "bare";
 
 /// Single events and batches.
-pub async fn run(line: &Line, scale: &Scale, report: &mut Report) -> anyhow::Result<()> {
-    let installation = line.install("ingest").await?;
+pub async fn run(stores: &BenchStores, scale: &Scale, report: &mut Report) -> anyhow::Result<()> {
+    let installation = Installation::create(stores, "ingest").await?;
     let purchases: Vec<Purchase> = Purchases::new(scale.bodies, 0, now_ms()).collect();
     let single = Row::new("ingest, one event per request", "events/s", "axum → XADD", Some(Aim::Ratio(0.8)));
     report.add(measure(&installation, scale, single, &purchases, 1, SINGLE_CONNECTIONS).await?);
@@ -41,23 +42,23 @@ async fn measure(
     batch: usize,
     connections: usize,
 ) -> anyhow::Result<Row> {
-    let line = installation.line;
+    let stores = installation.stores;
     let (ours, bare) = (ours(purchases, batch), bare(purchases, batch, installation.partitions()));
     let side = Side { scale, batch, connections };
     for _ in 0..scale.rounds {
         let mut service = installation.start_ready(ServiceKind::Ingest)?;
-        let processes = line.processes(service.pid());
+        let processes = stores.processes(service.pid());
         row.ours.push(side.round(address(&service.url())?, &ours, &processes).await?);
         service.stop()?;
         installation.empty_log().await?;
-        line.settle().await?;
+        stores.settle().await?;
 
-        let peer = Peer::start("forwarder", line.stack.redis_url(), BARE, &[])?;
-        let processes = line.processes(Some(peer.pid()));
+        let peer = Peer::start("forwarder", stores.stack.redis_url(), BARE, &[])?;
+        let processes = stores.processes(Some(peer.pid()));
         row.bare.push(side.round(peer.address, &bare, &processes).await?);
         drop(peer);
-        line.delete(BARE).await?;
-        line.settle().await?;
+        stores.delete(BARE).await?;
+        stores.settle().await?;
         row.progress();
     }
     Ok(row)
@@ -72,9 +73,13 @@ struct Side<'s> {
 impl Side<'_> {
     #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
     async fn round(&self, to: SocketAddr, requests: &Requests, processes: &Processes) -> anyhow::Result<Round> {
-        closed(to, requests.clone(), self.connections, self.scale.warm).await?;
+        let run = |time| {
+            let connect = async move || HttpConnection::open(to).await;
+            closed(connect, requests.clone(), InFlight::one_each(self.connections), time)
+        };
+        run(self.scale.warm).await?;
         let before = processes.read();
-        let load = closed(to, requests.clone(), self.connections, self.scale.measured).await?;
+        let load = run(self.scale.measured).await?;
         let events = load.requests as f64 * self.batch as f64;
         let cpu = processes.per_million(&before, events);
         Ok(Round::of(events / load.seconds, cpu).with(&load.latencies))

@@ -1,5 +1,5 @@
-//! Keys/s of a batch view's run into Redis, beside the least that could do it: the same query read line by line and
-//! written with pipelined HSETs of as many bytes. Both read from ClickHouse; neither keeps more than it is writing.
+//! Keys/s of a batch view's run into Redis, beside the simplest program that does it: the same query read line by line and
+//! written with pipelined HSETs of as many bytes. Both read from ClickHouse, and neither keeps more than it is writing.
 #![expect(clippy::cast_precision_loss, reason = "keys of a run")]
 
 use std::process::Stdio;
@@ -13,20 +13,21 @@ use tokio::task::JoinSet;
 
 use crate::config::Scale;
 use crate::cpu::Seconds;
-use crate::line::{Installation, Line};
+use crate::installation::Installation;
 use crate::report::{Aim, Report, Round, Row, number};
+use crate::stores::BenchStores;
 
-/// Namespace of what the peer writes.
+/// The namespace of the peer's keys.
 const BARE: &str = "bare";
 /// HSETs per pipeline, and pipelines at once.
 const PIPELINE: usize = 1_000;
 const IN_FLIGHT: usize = 4;
-/// How often the process is looked at, for its CPU time and memory before it is gone.
+/// The pause between two looks at the process's CPU time and memory, which cannot be read after its end.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// Runs over as many households as the scale says.
-pub async fn run(line: &Line, scale: &Scale, report: &mut Report) -> anyhow::Result<()> {
-    let installation = line.install("materialize").await?;
+/// Measures runs over as many households as the scale says.
+pub async fn run(stores: &BenchStores, scale: &Scale, report: &mut Report) -> anyhow::Result<()> {
+    let installation = Installation::create(stores, "materialize").await?;
     let query = format!(
         "SELECT number AS household_id, toDecimal64(number % 100000, 2) / 3 AS amount_7d, amount_7d * 4 AS amount_30d, \
          number % 9 AS orders_7d, number % 40 AS orders_30d FROM numbers({})",
@@ -45,11 +46,11 @@ pub async fn run(line: &Line, scale: &Scale, report: &mut Report) -> anyhow::Res
         row.ours.push(ours);
         peak = peak.max(kilobytes);
         let value = value(&installation).await?;
-        line.delete(&format!("{}:f:", installation.namespace())).await?;
-        line.settle().await?;
-        row.bare.push(bare(line, scale, &query, value).await?);
-        line.delete(BARE).await?;
-        line.settle().await?;
+        stores.delete(&format!("{}:f:", installation.namespace())).await?;
+        stores.settle().await?;
+        row.bare.push(bare(stores, scale, &query, value).await?);
+        stores.delete(BARE).await?;
+        stores.settle().await?;
         row.progress();
     }
     report.add(row);
@@ -72,11 +73,11 @@ fn definitions(query: &str) -> String {
     .to_string()
 }
 
-/// The real command, from the run's begin to its end; and its peak memory in KiB.
+/// Measures the real command from begin to end. Returns its peak memory in KiB too.
 async fn ours(installation: &Installation<'_>, scale: &Scale) -> anyhow::Result<(Round, u32)> {
     let mut command = tokio::process::Command::from(installation.command(&["materialize", "bulk", "--json"]));
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().context("failed to run millrace")?;
-    let processes = installation.line.processes(child.id());
+    let processes = installation.stores.processes(child.id());
     let before = processes.read();
     let (mut peak, mut after) = (0, before.clone());
     let status = loop {
@@ -98,21 +99,21 @@ async fn ours(installation: &Installation<'_>, scale: &Scale) -> anyhow::Result<
     Ok((Round::of(scale.keys as f64 / seconds, per_million(&before, &after, scale)), peak))
 }
 
-/// What the run wrote for one household.
+/// The value that the run wrote for one household.
 async fn value(installation: &Installation<'_>) -> anyhow::Result<Vec<u8>> {
     let key = installation.log.names().entity("household", "77");
-    let mut redis = installation.line.redis().await?;
+    let mut redis = installation.stores.redis().await?;
     Ok(redis::cmd("HGET").arg(key).arg("bulk@1|batch").query_async(&mut redis).await?)
 }
 
-async fn bare(line: &Line, scale: &Scale, query: &str, value: Vec<u8>) -> anyhow::Result<Round> {
-    let processes = line.processes(None);
+async fn bare(stores: &BenchStores, scale: &Scale, query: &str, value: Vec<u8>) -> anyhow::Result<Round> {
+    let processes = stores.processes(None);
     let (before, begun) = (processes.read(), Instant::now());
     let body = format!("{query} FORMAT JSONCompactEachRow");
-    let mut answer = reqwest::Client::new().post(line.stack.clickhouse_url()).body(body).send().await?;
+    let mut answer = reqwest::Client::new().post(stores.stack.clickhouse_url()).body(body).send().await?;
     let mut connections = Vec::new();
     for _ in 0..IN_FLIGHT {
-        connections.push(line.redis().await?);
+        connections.push(stores.redis().await?);
     }
     let (mut text, mut pipeline, mut sent) = (Vec::new(), Pipeline::with_capacity(PIPELINE), 0);
     let mut writes = JoinSet::new();
@@ -164,7 +165,7 @@ fn per_million(before: &Seconds, after: &Seconds, scale: &Scale) -> Seconds {
     after.iter().zip(before).map(since).collect()
 }
 
-/// The most memory that a process has had, in KiB; none once it is gone.
+/// The peak memory of a process in KiB. Returns None if the process has ended.
 fn peak_memory(pid: u32) -> Option<u32> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

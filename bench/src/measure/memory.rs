@@ -1,5 +1,5 @@
-//! Bytes per entry of the log, per entity of the online state, per row of the warehouse. Leaves the installation as
-//! it is: with state in it, to be served.
+//! Bytes per entry of the log, per entity of the online state, and per row in ClickHouse. The installation stays filled, so
+//! that other measurements can read its features.
 
 use std::time::Instant;
 
@@ -7,18 +7,19 @@ use millrace_common::log::Group;
 use millrace_devstack::services::ServiceKind;
 
 use crate::config::Scale;
-use crate::line::{Installation, Line};
+use crate::installation::Installation;
 use crate::report::{Report, median, number};
+use crate::stores::BenchStores;
 
-/// Hashes that are looked at one by one.
+/// How many hashes are sampled.
 const SAMPLED: usize = 400;
 
 /// An installation whose log was filled and drained.
-pub async fn fill<'l>(line: &'l Line, scale: &Scale, report: &mut Report) -> anyhow::Result<Installation<'l>> {
-    let installation = line.install("filled").await?;
-    let empty = line.used_memory().await?;
+pub async fn fill<'s>(stores: &'s BenchStores, scale: &Scale, report: &mut Report) -> anyhow::Result<Installation<'s>> {
+    let installation = Installation::create(stores, "filled").await?;
+    let empty = stores.used_memory().await?;
     installation.append(scale.entries).await?;
-    let logged = line.used_memory().await?;
+    let logged = stores.used_memory().await?;
     report.fact("Redis: bytes per entry of the log", per(logged - empty, scale.entries));
     installation.append_profiles().await?;
     for group in &scale.groups {
@@ -34,19 +35,19 @@ pub async fn fill<'l>(line: &'l Line, scale: &Scale, report: &mut Report) -> any
     if scale.groups.contains(&Group::Offline) {
         offline(&installation, report).await?;
     }
-    line.settle().await?;
+    stores.settle().await?;
     Ok(installation)
 }
 
 async fn online(installation: &Installation<'_>, before: u64, report: &mut Report) -> anyhow::Result<()> {
-    let line = installation.line;
-    let used = line.used_memory().await?.saturating_sub(before);
+    let stores = installation.stores;
+    let used = stores.used_memory().await?.saturating_sub(before);
     let mut entities = 0;
     for entity in ["household", "product"] {
         let name = installation.log.names().entity(entity, "");
-        let keys = line.keys(name.trim_end_matches('}')).await?;
+        let keys = stores.keys(name.trim_end_matches('}')).await?;
         entities += keys.len();
-        let mut sizes = sizes(line, &keys).await?;
+        let mut sizes = sizes(stores, &keys).await?;
         sizes.sort_by(f64::total_cmp);
         let largest = sizes.last().copied().unwrap_or_default();
         let text = format!("{} (largest of {}: {})", number(median(sizes.clone())), sizes.len(), number(largest));
@@ -57,8 +58,8 @@ async fn online(installation: &Installation<'_>, before: u64, report: &mut Repor
 }
 
 #[expect(clippy::cast_precision_loss, reason = "bytes of a hash")]
-async fn sizes(line: &Line, keys: &[String]) -> anyhow::Result<Vec<f64>> {
-    let mut redis = line.redis().await?;
+async fn sizes(stores: &BenchStores, keys: &[String]) -> anyhow::Result<Vec<f64>> {
+    let mut redis = stores.redis().await?;
     let mut sizes = Vec::with_capacity(SAMPLED);
     for key in keys.iter().step_by(keys.len().div_ceil(SAMPLED).max(1)) {
         let size: u64 = redis::cmd("MEMORY").arg(&["USAGE", key, "SAMPLES", "0"]).query_async(&mut redis).await?;
@@ -73,7 +74,7 @@ async fn offline(installation: &Installation<'_>, report: &mut Report) -> anyhow
         "SELECT sum(rows), sum(data_compressed_bytes), sum(data_uncompressed_bytes), count() FROM system.parts \
          WHERE active AND database = '{namespace}' AND table = 'events' FORMAT TSV"
     );
-    let text = installation.line.clickhouse(query).await?;
+    let text = installation.stores.clickhouse(query).await?;
     let numbers: Vec<f64> = text.split_ascii_whitespace().filter_map(|word| word.parse().ok()).collect();
     if let [rows, compressed, plain, parts] = numbers[..] {
         let value =

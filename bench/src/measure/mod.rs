@@ -1,6 +1,7 @@
-//! The measurements. Each adds its rows to the report; ours and bare take turns, so that what drifts on the machine
-//! drifts under both.
+//! The measurements. Each adds its rows to the report. Millrace and the bare peer take turns, so that a drift of the machine
+//! affects both alike.
 
+pub mod append;
 pub mod drain;
 pub mod ingest;
 pub mod materialize;

@@ -1,5 +1,5 @@
-//! How long an event takes from its POST to the first read that has it, while all four services work at a constant
-//! rate. A watched event is dearer than any before it; it is servable once the household's dearest line is as dear.
+//! The time from an event's POST to the first read that includes it, while all four services work at a constant rate. A
+//! watched purchase costs more than any before it, so it is servable when the household's largest purchase costs as much.
 
 use std::net::SocketAddr;
 use std::sync::Mutex;
@@ -12,26 +12,28 @@ use millrace_common::log::Group;
 use millrace_devstack::services::{Service, ServiceKind};
 
 use crate::config::Scale;
-use crate::http1::{Blocking, get, post};
+use crate::http1::{BlockingHttp, accepted, get, post};
+use crate::installation::Installation;
 use crate::journey::Purchases;
-use crate::line::{Installation, address};
-use crate::load::{Latencies, Pace, accepted, micros};
+use crate::latencies::{Latencies, micros};
+use crate::load::Pace;
 use crate::report::{Aim, Report, Round, Row};
+use crate::stores::address;
 
 const RATE: f64 = 2_000.0;
 const SENDERS: usize = 16;
 const WATCHERS: usize = 16;
-/// One of so many events is watched.
+/// One event in this many is watched.
 const WATCHED: usize = 20;
-/// Watched lines cost more than this, in cents, and each more than the one before it.
-const DEAR: u64 = 100_000_000;
+/// Watched purchases cost more than this, in cents, and each costs more than the one before it.
+const EXPENSIVE: u64 = 100_000_000;
 const FEATURE: &str = "household_spend:largest_line_lifetime";
-/// Between two looks for the same event; the answers are as coarse as that.
+/// The pause between two reads for the same event, and so the resolution of the times.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
-/// An event that takes longer is lost.
+/// An event that takes longer counts as lost.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// An event that is watched, from when it was due.
+/// A watched event, and when it was due.
 struct Watch {
     household: usize,
     cents: u64,
@@ -63,7 +65,7 @@ pub async fn run(filled: &Installation<'_>, scale: &Scale, report: &mut Report) 
     services.iter_mut().try_for_each(|service| Ok(service.stop()?))
 }
 
-/// An event: its request, and what to look for if it is watched.
+/// An event: its request, and for a watched one the household and the cents to look for.
 struct Post {
     request: Vec<u8>,
     watched: Option<(usize, u64)>,
@@ -73,9 +75,9 @@ struct Post {
 fn posts(first: usize, time: Duration) -> Vec<Post> {
     let count = (RATE * time.as_secs_f64()) as usize + SENDERS;
     let post_of = |(index, purchase): (usize, crate::journey::Purchase)| {
-        let watched = index.is_multiple_of(WATCHED).then_some((purchase.household, DEAR + purchase.number as u64));
+        let watched = index.is_multiple_of(WATCHED).then_some((purchase.household, EXPENSIVE + purchase.number as u64));
         let mut event: serde_json::Value = serde_json::from_str(&purchase.json()).unwrap_or_default();
-        // Without a time of its own it happens when it arrives.
+        // Without a time of its own, the event happens when it arrives.
         event["time"] = serde_json::Value::Null;
         if let Some((_, cents)) = watched {
             event["properties"]["sales_value"] = format!("{}.{:02}", cents / 100, cents % 100).into();
@@ -120,12 +122,12 @@ fn joined<T>(threads: Vec<std::thread::ScopedJoinHandle<'_, anyhow::Result<T>>>)
 }
 
 fn send(ingest: SocketAddr, posts: &[Post], pace: Pace, watch: &SyncSender<Watch>) -> anyhow::Result<u64> {
-    let mut client = Blocking::open(ingest)?;
+    let mut client = BlockingHttp::open(ingest)?;
     let mut sent = 0;
     for (number, due) in pace {
         let Some(post) = posts.get(number) else { break };
         if let Some((household, cents)) = post.watched {
-            watch.send(Watch { household, cents, due }).context("nobody watches")?;
+            watch.send(Watch { household, cents, due }).context("no watcher is left")?;
         }
         let (status, body) = client.ask(&post.request)?;
         accepted(status, body)?;
@@ -135,7 +137,7 @@ fn send(ingest: SocketAddr, posts: &[Post], pace: Pace, watch: &SyncSender<Watch
 }
 
 fn watch_all(server: SocketAddr, watches: &Mutex<Receiver<Watch>>) -> anyhow::Result<Vec<u32>> {
-    let mut client = Blocking::open(server)?;
+    let mut client = BlockingHttp::open(server)?;
     let mut took = Vec::new();
     loop {
         let next = watches.lock().map_or_else(|poisoned| poisoned.into_inner().recv(), |watches| watches.recv());
@@ -144,25 +146,25 @@ fn watch_all(server: SocketAddr, watches: &Mutex<Receiver<Watch>>) -> anyhow::Re
     }
 }
 
-fn look_for(client: &mut Blocking, watch: &Watch) -> anyhow::Result<Duration> {
+fn look_for(client: &mut BlockingHttp, watch: &Watch) -> anyhow::Result<Duration> {
     let Watch { household, cents, due } = watch;
     let request = get(&format!("/v1/features/household/{household}?features={FEATURE}"));
     loop {
         let (status, body) = client.ask(&request)?;
         accepted(status, body)?;
-        if dearest(body).is_some_and(|dearest| dearest >= *cents) {
+        if largest(body).is_some_and(|largest| largest >= *cents) {
             return Ok(due.elapsed());
         }
         if due.elapsed() > LIMIT {
             let body = String::from_utf8_lossy(body);
-            bail!("household {household} has no line of {cents} cents after {LIMIT:?}: {body}");
+            bail!("household {household} has no purchase of {cents} cents after {LIMIT:?}: {body}");
         }
         std::thread::sleep(LOOK_EVERY);
     }
 }
 
-/// The one value of an answer, in cents; money is text with two decimals.
-fn dearest(body: &[u8]) -> Option<u64> {
+/// The value of an answer with one feature, in cents. Money is text with two decimals.
+fn largest(body: &[u8]) -> Option<u64> {
     let (_, rest) = str::from_utf8(body).ok()?.split_once(FEATURE)?;
     let digits = rest.trim_start_matches(['"', ':']).split('"').next()?;
     digits.replace('.', "").parse().ok()
@@ -173,9 +175,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_dearest_line_is_read_from_an_answer() {
+    fn the_largest_purchase_is_read_from_an_answer() {
         let answer = format!(r#"{{"results":[{{"key":7,"values":{{"{FEATURE}":"1000000.05"}}}}]}}"#);
-        assert_eq!(dearest(answer.as_bytes()), Some(100_000_005));
-        assert_eq!(dearest(answer.replace("\"1000000.05\"", "null").as_bytes()), None);
+        assert_eq!(largest(answer.as_bytes()), Some(100_000_005));
+        assert_eq!(largest(answer.replace("\"1000000.05\"", "null").as_bytes()), None);
     }
 }

@@ -1,5 +1,5 @@
-//! Reads/s of the feature server and how long they take: its doors beside each other, and beside a reader that returns
-//! the same slots as stored.
+//! Reads/s of the feature server and how long they take: its APIs beside each other, and beside a reader that returns the same
+//! slots as they are stored.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,14 +18,15 @@ use serde_json::json;
 use crate::bare::Peer;
 use crate::config::Scale;
 use crate::cpu::Processes;
-use crate::http1::{get, post};
+use crate::grpc::{BlockingGrpc, GrpcConnection, call};
+use crate::http1::{BlockingHttp, HttpConnection, get, post};
+use crate::installation::Installation;
 use crate::journey::Purchases;
-use crate::line::{Installation, address};
-use crate::load::{Blocking, Load, Requests, closed, open};
+use crate::load::{Blocking, InFlight, Load, Requests, closed, open};
 use crate::report::{Aim, Report, Round, Row};
-use crate::{grpc, http1};
+use crate::stores::address;
 
-/// Three views of a household, all of them in Redis: what the peer can read too.
+/// Features of three views of a household. All are in Redis, so the peer can read them too.
 const FEATURES: [&str; 8] = [
     "household_spend:spend_1h",
     "household_spend:spend_7d",
@@ -37,19 +38,19 @@ const FEATURES: [&str; 8] = [
     "household_coupons:redemptions_30d",
 ];
 const VIEWS: [&str; 3] = ["household_spend@1", "household_taste@1", "household_coupons@1"];
-/// Services of features from Redis and MongoDB, and from ClickHouse too; without a peer.
+/// A service with features from Redis and MongoDB, and one with features from ClickHouse too. They have no peer.
 const PROFILE: &str = "basket_model@1";
 const ON_DEMAND: &str = "basket_model@2";
 const CONNECTIONS: usize = 32;
-/// Calls in hand on each connection of gRPC, whose clients share one between many callers.
+/// Calls in flight on each gRPC connection: gRPC clients share a connection between many callers.
 const STREAMS: usize = 8;
 const RATE: f64 = 5_000.0;
-/// More than are ever waiting at that rate, so that no answer holds up a request that is due.
+/// More connections than ever wait at that rate, so that no answer delays a request that is due.
 const OPEN_CONNECTIONS: usize = 64;
 const KEYS: usize = 100;
 const BATCH_CONNECTIONS: usize = 8;
 
-/// One key flat out and at a constant rate, through every door, then 100 keys, then services of slower stores.
+/// One key as fast as possible and at a constant rate, over each API; then 100 keys; then services of slower stores.
 pub async fn run(filled: &Installation<'_>, scale: &Scale, report: &mut Report) -> anyhow::Result<()> {
     let households: Vec<usize> = Purchases::new(20_000, 0, now_ms()).map(|purchase| purchase.household).collect();
     let reads = Reads { filled, scale };
@@ -62,15 +63,15 @@ pub async fn run(filled: &Installation<'_>, scale: &Scale, report: &mut Report) 
     let row = Row::new("REST, the same at 5,000 requests/s", "requests/s", "axum → HMGET", Some(Aim::P99(10.0)));
     report.add(reads.compare(row, &rest, &bare, paced).await?);
 
-    let rest = Beside::Door(rest);
-    for (door, asked, aim) in [
+    let rest = Beside::Api(rest);
+    for (api, asked, aim) in [
         ("gRPC", Asked::Grpc(one_call(&households)), Some(Aim::Ratio(1.0))),
         ("GraphQL", Asked::Http(one_query(&households)), None),
     ] {
-        let row = Row::new(format!("{door}, 8 features of one key"), "requests/s", "REST", aim);
+        let row = Row::new(format!("{api}, 8 features of one key"), "requests/s", "REST", aim);
         report.add(reads.compare(row, &asked, &rest, flat_out).await?);
         let aim = Some(Aim::P99(10.0));
-        let row = Row::new(format!("{door}, the same at 5,000 requests/s"), "requests/s", "REST", aim);
+        let row = Row::new(format!("{api}, the same at 5,000 requests/s"), "requests/s", "REST", aim);
         report.add(reads.compare(row, &asked, &rest, paced).await?);
     }
 
@@ -79,7 +80,7 @@ pub async fn run(filled: &Installation<'_>, scale: &Scale, report: &mut Report) 
     report.add(reads.compare(row, &ours, &bare, Shape::Closed(BATCH_CONNECTIONS)).await?);
 
     let row = Row::new("gRPC, the same in a batch", "requests/s", "REST", Some(Aim::Ratio(1.0)));
-    let (calls, rest) = (Asked::Grpc(many_call(&households)), Beside::Door(ours));
+    let (calls, rest) = (Asked::Grpc(many_call(&households)), Beside::Api(ours));
     report.add(reads.compare(row, &calls, &rest, Shape::Closed(BATCH_CONNECTIONS)).await?);
 
     let renewing = scale.past_the_cache();
@@ -103,23 +104,23 @@ enum Shape {
     Open(f64),
 }
 
-/// Requests, and how they are spoken.
+/// Requests and their protocol.
 enum Asked {
     Http(Requests),
     Grpc(Requests),
 }
 
-/// What a door of ours is measured beside.
+/// The other side of a comparison.
 enum Beside {
     Nothing,
     /// A bare reader.
     Bare(Requests),
-    /// Another door.
-    Door(Asked),
+    /// Another API of the feature server.
+    Api(Asked),
 }
 
-struct Reads<'f, 'l> {
-    filled: &'f Installation<'l>,
+struct Reads<'f, 's> {
+    filled: &'f Installation<'s>,
     scale: &'f Scale,
 }
 
@@ -133,7 +134,7 @@ impl Reads<'_, '_> {
             match beside {
                 Beside::Nothing => {}
                 Beside::Bare(requests) => row.bare.push(self.bare(requests, shape).await?),
-                Beside::Door(asked) => row.bare.push(self.ours(asked, shape).await?),
+                Beside::Api(asked) => row.bare.push(self.ours(asked, shape).await?),
             }
             row.progress();
         }
@@ -147,16 +148,16 @@ impl Reads<'_, '_> {
             Asked::Http(_) => address(&service.url())?,
             Asked::Grpc(_) => grpc.parse()?,
         };
-        let round = self.round(to, asked, shape, &self.filled.line.processes(service.pid())).await?;
+        let round = self.round(to, asked, shape, &self.filled.stores.processes(service.pid())).await?;
         service.stop()?;
         Ok(round)
     }
 
     async fn bare(&self, requests: &Requests, shape: Shape) -> anyhow::Result<Round> {
-        let line = self.filled.line;
-        let peer = Peer::start("reader", line.stack.redis_url(), self.filled.namespace(), &VIEWS)?;
+        let stores = self.filled.stores;
+        let peer = Peer::start("reader", stores.stack.redis_url(), self.filled.namespace(), &VIEWS)?;
         let asked = Asked::Http(requests.clone());
-        self.round(peer.address, &asked, shape, &line.processes(Some(peer.pid()))).await
+        self.round(peer.address, &asked, shape, &stores.processes(Some(peer.pid()))).await
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
@@ -171,14 +172,19 @@ impl Reads<'_, '_> {
 
 async fn load(to: SocketAddr, asked: &Asked, shape: Shape, time: Duration) -> anyhow::Result<Load> {
     match (shape, asked) {
-        (Shape::Closed(connections), Asked::Http(requests)) => closed(to, requests.clone(), connections, time).await,
-        (Shape::Closed(in_hand), Asked::Grpc(calls)) => {
-            grpc::closed(to, calls.clone(), in_hand / STREAMS, STREAMS, time).await
+        (Shape::Closed(connections), Asked::Http(requests)) => {
+            let connect = async move || HttpConnection::open(to).await;
+            closed(connect, requests.clone(), InFlight::one_each(connections), time).await
+        }
+        (Shape::Closed(all), Asked::Grpc(calls)) => {
+            let connect = async move || GrpcConnection::open(to).await;
+            let in_flight = InFlight { connections: all / STREAMS, each: STREAMS };
+            closed(connect, calls.clone(), in_flight, time).await
         }
         (Shape::Open(rate), Asked::Http(requests) | Asked::Grpc(requests)) => {
             let client = |_| match asked {
-                Asked::Http(_) => http1::Blocking::open(to).map(Blocking::Http),
-                Asked::Grpc(_) => grpc::Blocking::open(to).map(Blocking::Grpc),
+                Asked::Http(_) => BlockingHttp::open(to).map(Blocking::Http),
+                Asked::Grpc(_) => BlockingGrpc::open(to).map(Blocking::Grpc),
             };
             let clients = (0..OPEN_CONNECTIONS).map(client).collect::<Result<_, _>>().context("failed to connect")?;
             open(clients, requests.clone(), rate, time).await
@@ -201,7 +207,7 @@ fn many_call(households: &[usize]) -> Requests {
     let request = |keys: &[usize]| {
         let (entity, keys) = ("household".to_owned(), keys.iter().map(usize::to_string).collect());
         let request = BatchGetFeaturesRequest { entity, keys, selection: selection(), ..Default::default() };
-        grpc::call("/millrace.v1.FeatureService/BatchGetFeatures", &request.encode_to_vec())
+        call("/millrace.v1.FeatureService/BatchGetFeatures", &request.encode_to_vec())
     };
     Arc::new(households.chunks_exact(KEYS).map(request).collect())
 }
@@ -210,7 +216,7 @@ fn one_call(households: &[usize]) -> Requests {
     let request = |household: &usize| {
         let (entity, key) = ("household".to_owned(), household.to_string());
         let request = GetFeaturesRequest { entity, key, selection: selection(), ..Default::default() };
-        grpc::call("/millrace.v1.FeatureService/GetFeatures", &request.encode_to_vec())
+        call("/millrace.v1.FeatureService/GetFeatures", &request.encode_to_vec())
     };
     Arc::new(households.iter().map(request).collect())
 }
