@@ -2,7 +2,7 @@
 
 # One small image per binary: `docker build --target ingest .`, and so on; `docker compose build` makes all of them from
 # one build stage. The binaries need glibc, libm and libgcc, which the slim image has, and no CA certificates: MongoDB's
-# driver carries its own, and the other stores are spoken to without TLS. Migrations are inside the binaries.
+# driver has its own, and connections to the other stores use no TLS. Migrations are inside the binaries.
 
 FROM rust:1.95-bookworm AS build
 ARG TARGETARCH
@@ -10,8 +10,8 @@ WORKDIR /src
 COPY . .
 # Function names stay in backtraces; line tables would make the images seven times as large.
 ENV CARGO_PROFILE_RELEASE_STRIP=debuginfo
-# Dependencies are built once and kept in the cache. Our own files are touched: cargo goes by their times, and a checkout
-# that is older than what the cache holds would otherwise count as built.
+# Dependencies are built once and kept in the cache. Millrace's own files are touched, because cargo compares times: a checkout
+# older than the cache would otherwise count as built.
 RUN --mount=type=cache,id=millrace-crates,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,id=millrace-target-${TARGETARCH},target=/src/target,sharing=locked \
     find . -path ./target -prune -o -name '*.rs' -exec touch {} + \
@@ -24,7 +24,7 @@ RUN --mount=type=cache,id=millrace-crates,target=/usr/local/cargo/registry,shari
 # The same release of Debian as above, for the same glibc.
 FROM debian:12-slim AS runtime
 LABEL org.opencontainers.image.vendor="Millrace" org.opencontainers.image.licenses="Apache-2.0"
-# By number, so that Kubernetes can see that it is not root. Nothing is written: the root file system may be read-only.
+# A number, so that Kubernetes can see that it is not root. No process writes files, so the root file system may be read-only.
 USER 65532:65532
 WORKDIR /
 
@@ -65,6 +65,6 @@ FROM runtime AS millrace
 LABEL org.opencontainers.image.title="millrace" \
     org.opencontainers.image.description="Migrations, definitions, batch jobs, and a look at what runs."
 COPY --from=build /out/millrace /usr/local/bin/
-# Of `run-jobs`; all else ends by itself.
+# For `run-jobs`; the other commands end by themselves.
 EXPOSE 9103
 ENTRYPOINT ["/usr/local/bin/millrace"]
