@@ -17,6 +17,7 @@ pub mod event;
 pub mod expr;
 pub mod extract;
 pub mod fast_path;
+pub mod finished;
 pub mod instant;
 pub mod json;
 pub mod key;

@@ -1,4 +1,4 @@
-//! What is declared, for people and tools: `GET /v1/catalog`. Made once per version of the definitions.
+//! The answer of `GET /v1/catalog`: the definitions, for people and tools. It is made once per version of the definitions.
 
 use millrace_core::definitions::{
     Aggregation, Definitions, Feature, InputSource, Store, View, Window, format_duration,
@@ -6,7 +6,7 @@ use millrace_core::definitions::{
 use millrace_core::key::KeyType;
 use serde_json::{Value as Json, json};
 
-/// Everything that version declares.
+/// Everything that a version of the definitions declares.
 pub fn catalog(definitions: &Definitions, version: u32) -> Json {
     json!({
         "version": version,
@@ -87,7 +87,7 @@ fn services(definitions: &Definitions) -> Json {
     definitions.services.iter().map(one).collect()
 }
 
-/// A store's name in definitions and answers.
+/// The name of a store in definitions and answers.
 pub fn store_name(store: Store) -> &'static str {
     match store {
         Store::Redis => "redis",
@@ -96,7 +96,7 @@ pub fn store_name(store: Store) -> &'static str {
     }
 }
 
-/// A key type's name in definitions.
+/// The name of a key type in definitions.
 pub fn key_type(kind: KeyType) -> &'static str {
     match kind {
         KeyType::Int64 => "int64",
@@ -104,7 +104,7 @@ pub fn key_type(kind: KeyType) -> &'static str {
     }
 }
 
-/// An aggregate's name in definitions, and its number of values where it has one.
+/// The name of an aggregate in definitions, and the number of values that it keeps, if it has one.
 pub fn aggregation(aggregation: Aggregation) -> (&'static str, Option<u32>) {
     match aggregation {
         Aggregation::Count => ("count", None),
@@ -119,7 +119,7 @@ pub fn aggregation(aggregation: Aggregation) -> (&'static str, Option<u32>) {
     }
 }
 
-/// What a feature reads of an event, as definitions write it.
+/// The part of an event that a feature reads, as definitions write it.
 pub fn input_text(definitions: &Definitions, source: &InputSource) -> String {
     match source {
         InputSource::Property(segments) => format!("properties.{}", segments.join(".")),

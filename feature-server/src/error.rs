@@ -1,4 +1,4 @@
-//! What a reader is told when a request cannot be answered. Every body is `{"error": …, "field"?: …}`.
+//! The errors of requests. Over HTTP every body is `{"error": …, "field"?: …}`.
 
 use axum::Json;
 use axum::http::StatusCode;
@@ -7,50 +7,50 @@ use axum::response::{IntoResponse, Response};
 use millrace_common::body::BodyError;
 use serde_json::json;
 
-/// A request that is not answered.
+/// Why a request is not answered.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum RequestError {
-    /// Something in it is wrong; `field` names what.
+    /// A part of the request is wrong.
     #[error("{error}")]
     Invalid {
-        /// The parameter, path segment or body field.
+        /// The parameter, path segment or body field that is wrong.
         field: String,
-        /// What is wrong and what would be right.
+        /// What is wrong, and what would be right.
         error: String,
     },
-    /// It asks for something that is not declared.
+    /// The request names something that is not declared.
     #[error("{error}")]
     Unknown {
-        /// As above.
+        /// The parameter, path segment or body field that names it.
         field: String,
-        /// What is not there, and what is.
+        /// What is not declared, and what is.
         error: String,
     },
-    /// Nothing is known of the entity; the form of `GET /api/v1/features`.
+    /// No view knows the entity, in APIs that cannot express statuses.
     #[error("features not found for {0}")]
     NotFound(String),
-    /// No list of entities; the form of `POST /v1/vectors`.
+    /// `POST /v1/vectors` without a list of entities.
     #[error("'entity_ids' must be a non-empty list.")]
     NoEntities,
-    /// There is no such route, or not with this method.
+    /// The route does not exist, or does not take this method.
     #[error("{0}")]
     Route(StatusCode, String),
-    /// The body is over the limit.
+    /// The body is larger than the limit.
     #[error("the body is larger than {0} bytes")]
     TooLarge(usize),
     /// The body did not arrive in time.
     #[error("the request body did not arrive in time")]
     Slow,
-    /// There are as many requests in hand as may be.
-    #[error("too many requests in hand; try again later")]
+    /// Too many requests are in progress.
+    #[error("too many requests in progress; try again later")]
     Busy,
-    /// Not now.
+    /// The server or a store is unavailable.
     #[error("{0}; try again later")]
     Unavailable(String),
 }
 
 impl RequestError {
-    /// Something in the request is wrong.
+    /// A part of the request is wrong.
     pub fn invalid(field: impl Into<String>, error: impl Into<String>) -> Self {
         Self::Invalid { field: field.into(), error: error.into() }
     }
@@ -60,7 +60,7 @@ impl RequestError {
         Self::Unknown { field: field.into(), error: error.into() }
     }
 
-    /// The same about a parameter that another door calls `field`.
+    /// Renames the field, for an API that has another name for the parameter.
     pub fn of(self, field: &str) -> Self {
         match self {
             Self::Invalid { error, .. } => Self::invalid(field, error),
@@ -83,6 +83,12 @@ impl RequestError {
     }
 }
 
+/// Names for an error message, or `none`.
+pub(crate) fn list(names: impl IntoIterator<Item = impl AsRef<str>>) -> String {
+    let names: Vec<String> = names.into_iter().map(|name| name.as_ref().to_owned()).collect();
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
+
 impl From<BodyError> for RequestError {
     fn from(error: BodyError) -> Self {
         match error {
@@ -98,13 +104,21 @@ impl IntoResponse for RequestError {
         let (status, error) = (self.status(), self.to_string());
         let body = match &self {
             Self::Invalid { field, .. } | Self::Unknown { field, .. } => json!({ "error": error, "field": field }),
-            _ => json!({ "error": error }),
+            Self::NotFound(_)
+            | Self::NoEntities
+            | Self::Route(..)
+            | Self::TooLarge(_)
+            | Self::Slow
+            | Self::Busy
+            | Self::Unavailable(_) => json!({ "error": error }),
         };
         match self {
             Self::Busy | Self::Unavailable(_) => (status, [(RETRY_AFTER, "1")], Json(body)).into_response(),
-            // Its body may not be read to the end: a next request would be taken for the rest of it.
+            // The body may not have been read to its end, so the connection cannot carry another request.
             Self::TooLarge(_) | Self::Slow => (status, [(CONNECTION, "close")], Json(body)).into_response(),
-            _ => (status, Json(body)).into_response(),
+            Self::Invalid { .. } | Self::Unknown { .. } | Self::NotFound(_) | Self::NoEntities | Self::Route(..) => {
+                (status, Json(body)).into_response()
+            }
         }
     }
 }

@@ -1,22 +1,44 @@
-//! Conditions as requests write them: `income = 50-74K`, `age>=25`, `plan in a,b`, `income exists`. Each becomes a typed
-//! test of one feature's value; what does not fit the declared type is refused, and says what would.
+//! Parses conditions such as `income = 50-74K`, `age>=25`, `plan in a,b` and `income exists` into typed tests of one
+//! feature's value. A condition that does not fit the declared type is refused, and the error says what would fit.
 
 use millrace_common::stores::profiles::{Condition, Test};
 use millrace_core::decimal::DecimalType;
 use millrace_core::definitions::{ValueType, View};
 use serde_json::Value as Json;
 
-use crate::ask;
-use crate::error::RequestError;
+use crate::error::{RequestError, list};
+use crate::instant;
 
 /// The most values after `in`.
 const MOST_LISTED: usize = 100;
-/// Digits that MongoDB compares as a number.
+/// The most digits that MongoDB compares as a number.
 const DECIMAL_DIGITS: u8 = 34;
-/// Longer ones before those that they begin with.
-const OPERATORS: [&str; 8] = ["!=", ">=", "<=", "=", ">", "<", "in", "exists"];
+/// The operators as texts. Each stands before those that it begins with.
+const OPERATORS: [(&str, Operator); 8] = [
+    ("!=", Operator::IsNot),
+    (">=", Operator::From),
+    ("<=", Operator::UpTo),
+    ("=", Operator::Is),
+    (">", Operator::Above),
+    ("<", Operator::Below),
+    ("in", Operator::OneOf),
+    ("exists", Operator::Exists),
+];
 
-/// Reads one condition on a feature of `view`.
+/// How a condition compares a value.
+#[derive(Clone, Copy)]
+enum Operator {
+    Is,
+    IsNot,
+    From,
+    UpTo,
+    Above,
+    Below,
+    OneOf,
+    Exists,
+}
+
+/// Parses one condition on a feature of `view`.
 pub fn condition(view: &View, text: &str) -> Result<Condition, RequestError> {
     let wrong = |error: String| RequestError::invalid("where", format!("`{text}`: {error}"));
     let of_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
@@ -24,48 +46,58 @@ pub fn condition(view: &View, text: &str) -> Result<Condition, RequestError> {
     let (name, rest) = written.split_at(written.find(|c| !of_name(c)).unwrap_or(written.len()));
     let Some(feature) = view.feature(name) else {
         let known: Vec<&str> = view.features.iter().map(|feature| feature.name.as_str()).collect();
-        let error = format!("`{text}`: no feature `{name}` in view `{}`; there is {}", view.id(), known.join(", "));
+        let error = format!("`{text}`: no feature `{name}` in view `{}`; there is {}", view.id(), list(known));
         return Err(RequestError::unknown("where", error));
     };
     let rest = rest.trim_start();
-    let Some(operator) = OPERATORS.into_iter().find(|operator| begins_with(rest, operator)) else {
-        return Err(wrong(format!("after the feature comes one of {}", OPERATORS.join(", "))));
+    let Some((written, operator)) = OPERATORS.into_iter().find(|(operator, _)| begins_with(rest, operator)) else {
+        let known = list(OPERATORS.map(|(operator, _)| operator));
+        return Err(wrong(format!("after the feature comes one of {known}")));
     };
-    let value = rest[operator.len()..].trim_start();
-    let test = test(&view.features[feature].value_type, operator, value).map_err(wrong)?;
+    let value = rest[written.len()..].trim_start();
+    let kind = &view.features[feature].value_type;
+    operator.refuse_other_types(kind, written).map_err(wrong)?;
+    let test = operator.test(kind, value).map_err(wrong)?;
     Ok(Condition { feature, test })
 }
 
-/// A word ends where the word ends.
+/// Whether a text begins with an operator. An operator that is a word must not continue with a letter or digit.
 fn begins_with(text: &str, operator: &str) -> bool {
     let is_word = operator.starts_with(|c: char| c.is_ascii_alphabetic());
     text.strip_prefix(operator).is_some_and(|rest| !is_word || !rest.starts_with(|c: char| c.is_alphanumeric()))
 }
 
-fn test(kind: &ValueType, operator: &str, text: &str) -> Result<Test, String> {
-    if operator == "exists" {
-        return if text.trim_end().is_empty() { Ok(Test::Exists) } else { Err("nothing follows `exists`".to_owned()) };
+impl Operator {
+    /// An error where values of a type cannot be compared in this way.
+    fn refuse_other_types(self, kind: &ValueType, written: &str) -> Result<(), String> {
+        let is_ordered = match self {
+            Self::Exists => return Ok(()),
+            Self::From | Self::UpTo | Self::Above | Self::Below => true,
+            Self::Is | Self::IsNot | Self::OneOf => false,
+        };
+        if !kind.is_scalar() || *kind == ValueType::Any || (is_ordered && *kind == ValueType::Bool) {
+            let operators = if *kind == ValueType::Bool { "=, !=, in, exists" } else { "exists" };
+            return Err(format!("a {kind} is not compared with `{written}`; there is {operators}"));
+        }
+        Ok(())
     }
-    let is_ordered = operator.starts_with(['<', '>']);
-    if !kind.is_scalar() || *kind == ValueType::Any || (is_ordered && *kind == ValueType::Bool) {
-        let operators = if *kind == ValueType::Bool { "=, !=, in, exists" } else { "exists" };
-        return Err(format!("a {kind} is not compared with `{operator}`; there is {operators}"));
+
+    fn test(self, kind: &ValueType, text: &str) -> Result<Test, String> {
+        Ok(match self {
+            Self::Exists if text.trim_end().is_empty() => Test::Exists,
+            Self::Exists => return Err("nothing follows `exists`".to_owned()),
+            Self::OneOf => Test::OneOf(listed(text)?.iter().map(|text| value(kind, text)).collect::<Result<_, _>>()?),
+            Self::Is => Test::Is(value(kind, text)?),
+            Self::IsNot => Test::IsNot(value(kind, text)?),
+            Self::Below => Test::Below(value(kind, text)?),
+            Self::UpTo => Test::UpTo(value(kind, text)?),
+            Self::Above => Test::Above(value(kind, text)?),
+            Self::From => Test::From(value(kind, text)?),
+        })
     }
-    if operator == "in" {
-        return Ok(Test::OneOf(listed(text)?.iter().map(|text| value(kind, text)).collect::<Result<_, _>>()?));
-    }
-    let value = value(kind, text)?;
-    Ok(match operator {
-        "=" => Test::Is(value),
-        "!=" => Test::IsNot(value),
-        "<" => Test::Below(value),
-        "<=" => Test::UpTo(value),
-        ">" => Test::Above(value),
-        _ => Test::From(value),
-    })
 }
 
-/// `a,b`, or a JSON list where a value has a comma itself.
+/// Parses the values after `in`: `a,b`, or a JSON list where a value contains a comma.
 fn listed(text: &str) -> Result<Vec<String>, String> {
     let values: Vec<String> = if text.starts_with('[') {
         let values: Vec<Json> = serde_json::from_str(text).map_err(|error| format!("not a JSON list: {error}"))?;
@@ -79,12 +111,12 @@ fn listed(text: &str) -> Result<Vec<String>, String> {
     Ok(values)
 }
 
-/// A value in the form in which readers get it.
+/// Parses a value into the form in which readers get it.
 fn value(kind: &ValueType, text: &str) -> Result<Json, String> {
-    let wrong = || format!("`{text}` is no {kind}");
+    let wrong = || format!("`{text}` is not of type {kind}");
     match kind {
         ValueType::String if text.starts_with('"') => {
-            serde_json::from_str::<String>(text).map(Json::String).map_err(|_| format!("`{text}` is no JSON text"))
+            serde_json::from_str::<String>(text).map(Json::String).map_err(|_| format!("`{text}` is not a JSON text"))
         }
         ValueType::String => Ok(Json::String(text.to_owned())),
         ValueType::Int64 => text.parse::<i64>().map(Json::from).map_err(|_| wrong()),
@@ -98,10 +130,10 @@ fn value(kind: &ValueType, text: &str) -> Result<Json, String> {
         }
         ValueType::Bool => text.parse::<bool>().map(Json::Bool).map_err(|_| wrong()),
         ValueType::Timestamp => {
-            let instant = ask::instant(text).map(Json::from);
+            let instant = instant::parse(text).map(Json::from);
             instant.map_err(|_| format!("{}: expected RFC 3339 or epoch milliseconds", wrong()))
         }
-        _ => Err(wrong()),
+        ValueType::Any | ValueType::List(_) | ValueType::Map(_) | ValueType::Vector(_) => Err(wrong()),
     }
 }
 
@@ -159,7 +191,7 @@ views:
     }
 
     #[test]
-    fn what_does_not_fit_is_refused_and_says_what_would() {
+    fn a_condition_that_does_not_fit_is_refused_and_the_error_says_what_would() {
         for (text, said) in [
             ("", "no feature `` in view `profile@1`; there is income, born"),
             ("incom=1", "no feature `incom` in view `profile@1`; there is income, born"),
@@ -171,10 +203,10 @@ views:
             ("income=lots", "`lots` is not a decimal number"),
             ("born=yesterday", "expected RFC 3339 or epoch milliseconds"),
             ("active>true", "a bool is not compared with `>`; there is =, !=, in, exists"),
-            ("active=1", "`1` is no bool"),
-            ("score=NaN", "`NaN` is no float64"),
-            ("surveys=1.5", "`1.5` is no int64"),
-            ("surveys in 1,x", "`x` is no int64"),
+            ("active=1", "`1` is not of type bool"),
+            ("score=NaN", "`NaN` is not of type float64"),
+            ("surveys=1.5", "`1.5` is not of type int64"),
+            ("surveys in 1,x", "`x` is not of type int64"),
             ("plans=a", "a list<string> is not compared with `=`; there is exists"),
             ("plan exists 1", "nothing follows `exists`"),
             ("plan in [1", "not a JSON list"),

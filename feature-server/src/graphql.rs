@@ -1,5 +1,5 @@
-//! The GraphQL door: the schema on `/graphql` and `/query`, and a playground for people. A document is judged by
-//! `limits` before anything is done with it; `batch` reads the stores once for all of its fields.
+//! The GraphQL API: the schema on `/graphql` and `/query`, and a playground for people. `limits` judges a document before
+//! anything is done with it, and `batch` reads the stores once for all of its fields.
 
 mod batch;
 mod catalog;
@@ -14,7 +14,7 @@ mod values;
 use std::sync::Arc;
 
 use async_graphql::parser::parse_query;
-use async_graphql::{Request, Response as Answer, Variables};
+use async_graphql::{Request, Response as GraphqlAnswer, Variables};
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
@@ -27,107 +27,107 @@ use self::batch::Batch;
 use self::error::{outcome, refusal, with_codes};
 use self::limits::DocumentLimits;
 use self::schema::{Schema, Scope};
-use crate::doors::Outcome;
 use crate::error::RequestError;
-use crate::http::{json_body, written};
-use crate::state::Shared;
+use crate::json_body::{read_json, written};
+use crate::server::FeatureServer;
 
-struct Door {
-    shared: Arc<Shared>,
+struct GraphqlApi {
+    server: Arc<FeatureServer>,
     schema: Schema,
 }
 
-/// The routes of the door.
-pub fn routes<S: Clone + Send + Sync + 'static>(shared: Arc<Shared>) -> Router<S> {
-    let door = Arc::new(Door { shared, schema: schema::schema() });
+/// The routes of the GraphQL API.
+pub fn routes<S: Clone + Send + Sync + 'static>(server: Arc<FeatureServer>) -> Router<S> {
+    let api = Arc::new(GraphqlApi { server, schema: schema::schema() });
     let query = get(by_url).post(by_body);
-    Router::new().route("/graphql", query.clone()).route("/query", query).with_state(door).merge(playground::routes())
+    Router::new().route("/graphql", query.clone()).route("/query", query).with_state(api).merge(playground::routes())
 }
 
-/// A request as it comes in a URL or a body.
+/// A request as a URL or a body has it.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Asked<V> {
+struct GraphqlRequest<V> {
     query: String,
     operation_name: Option<String>,
     variables: Option<V>,
 }
 
-async fn by_url(State(door): State<Arc<Door>>, asked: Result<Query<Asked<String>>, QueryRejection>) -> Response {
-    let asked = match asked {
-        Ok(Query(Asked { query, operation_name, variables })) => {
+type UrlRequest = Result<Query<GraphqlRequest<String>>, QueryRejection>;
+
+async fn by_url(State(api): State<Arc<GraphqlApi>>, request: UrlRequest) -> Response {
+    let request = match request {
+        Ok(Query(GraphqlRequest { query, operation_name, variables })) => {
             let variables = variables.map(|text| serde_json::from_str(&text)).transpose();
             let variables = variables.map_err(|error| RequestError::invalid("variables", error.to_string()));
-            variables.map(|variables| Asked { query, operation_name, variables })
+            variables.map(|variables| GraphqlRequest { query, operation_name, variables })
         }
         Err(rejection) => Err(RequestError::invalid("query", rejection.body_text())),
     };
-    door.answer(asked).await
+    api.answer(request).await
 }
 
-async fn by_body(State(door): State<Arc<Door>>, body: Body) -> Response {
-    let asked = match json_body(body, &door.shared.limits).await {
+async fn by_body(State(api): State<Arc<GraphqlApi>>, body: Body) -> Response {
+    let request = match read_json(body, &api.server.limits).await {
         Ok(Json::Array(_)) => Err(RequestError::invalid("body", "expected one request, not a list of them")),
         Ok(json) => serde_json::from_value(json).map_err(|error| RequestError::invalid("body", error.to_string())),
         Err(error) => Err(error),
     };
-    door.answer(asked).await
+    api.answer(request).await
 }
 
-impl Door {
-    async fn answer(&self, asked: Result<Asked<Json>, RequestError>) -> Response {
-        let call = self.shared.doors.graphql.call();
-        let answered = match asked {
-            Ok(asked) => self.execute(asked).await,
+impl GraphqlApi {
+    async fn answer(&self, request: Result<GraphqlRequest<Json>, RequestError>) -> Response {
+        let in_progress = self.server.endpoints.graphql.begin();
+        let answered = match request {
+            Ok(request) => self.execute(request).await,
             Err(error) => Err(error),
         };
         let (response, outcome) = match answered {
             Ok(answer) => {
                 let response = written(serde_json::to_vec(&answer)).into_response();
                 let status = response.status();
-                let outcome = if status.is_success() { outcome(&answer) } else { Outcome::of(status) };
+                let outcome = if status.is_success() { outcome(&answer) } else { status.into() };
                 (response, outcome)
             }
-            // No GraphQL was spoken yet: the form of all other doors.
+            // The request is not GraphQL yet, so the error has the form of the other APIs.
             Err(error) => {
                 let response = error.into_response();
-                let outcome = Outcome::of(response.status());
+                let outcome = response.status().into();
                 (response, outcome)
             }
         };
-        call.ended(outcome);
+        in_progress.end(outcome);
         response
     }
 
-    async fn execute(&self, asked: Asked<Json>) -> Result<Answer, RequestError> {
-        let shared = &self.shared;
-        let _permit = shared.permits.try_acquire().map_err(|_| RequestError::Busy)?;
-        let variables = match asked.variables {
+    async fn execute(&self, request: GraphqlRequest<Json>) -> Result<GraphqlAnswer, RequestError> {
+        let server = &self.server;
+        let _permit = server.request_permits.try_acquire().map_err(|_| RequestError::Busy)?;
+        let variables = match request.variables {
             None | Some(Json::Null) => Variables::default(),
             Some(variables @ Json::Object(_)) => Variables::from_json(variables),
-            Some(_) => return Err(RequestError::invalid("variables", "expected an object, or none")),
+            Some(_) => return Err(RequestError::invalid("variables", "expected an object, or nothing")),
         };
-        let serving = shared.serving()?;
-        if let Err(error) = limits::check_text(&asked.query) {
+        let served = server.served()?;
+        if let Err(error) = limits::check_text(&request.query) {
             return Ok(refusal(error));
         }
-        let document = match parse_query(&asked.query) {
+        let document = match parse_query(&request.query) {
             Ok(document) => document,
-            Err(error) => return Ok(with_codes(Answer::from_errors(vec![error.into()]))),
+            Err(error) => return Ok(with_codes(GraphqlAnswer::from_errors(vec![error.into()]))),
         };
-        let limits = DocumentLimits { depth: shared.limits.max_depth, fields: shared.limits.max_selected };
+        let limits = DocumentLimits { depth: server.limits.max_depth, fields: server.limits.max_selected };
         if let Err(error) = limits::check(&document, limits) {
             return Ok(refusal(error));
         }
-        let batch = Arc::new(Batch::new(shared.limits.clone()));
-        let scope = Scope { shared: shared.clone(), serving, batch: batch.clone() };
-        let names = completion::root_names(&document, asked.operation_name.as_deref());
-        let mut request = Request::new(asked.query).data(scope);
-        request.operation_name = asked.operation_name;
-        request.variables = variables;
-        request.set_parsed_query(document);
-        let deadline = shared.deadline();
-        let answer = batch.run(shared, deadline, self.schema.execute(request)).await;
+        let batch = Arc::new(Batch::new(server.limits.clone()));
+        let scope = Scope { server: server.clone(), served, batch: batch.clone() };
+        let names = completion::root_names(&document, request.operation_name.as_deref());
+        let mut execution = Request::new(request.query).data(scope);
+        execution.operation_name = request.operation_name;
+        execution.variables = variables;
+        execution.set_parsed_query(document);
+        let answer = batch.run(server, server.deadline(), self.schema.execute(execution)).await;
         Ok(with_codes(completion::completed(answer, &names)))
     }
 }
@@ -136,7 +136,7 @@ impl Door {
 mod tests {
     use async_graphql::SDLExportOptions;
 
-    /// Clients generate code from it.
+    /// Clients generate code from this file.
     #[test]
     fn the_schema_in_the_docs_is_the_one_that_is_served() {
         let form = SDLExportOptions::new().prefer_single_line_descriptions().use_space_ident().indent_width(2);
@@ -144,7 +144,7 @@ mod tests {
         let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/schema.graphql");
         if std::fs::read_to_string(&file).unwrap_or_default() != served {
             std::fs::write(&file, &served).unwrap();
-            panic!("docs/schema.graphql was stale and is written anew: look at the difference and commit it");
+            panic!("docs/schema.graphql was stale and was written anew; look at the difference and commit it");
         }
     }
 }

@@ -1,13 +1,11 @@
-//! The gRPC doors: `feature_store.v1`, Millrace's own typed `millrace.v1`, health and reflection, on a port of their
-//! own. They turn messages into repository requests and answers into messages; what is read is the repository's.
+//! The gRPC API on its own port: `feature_store.v1`, Millrace's own typed `millrace.v1`, health and reflection. It turns
+//! messages into repository requests, and answers into messages. What is read is left to the repository.
 
 mod call;
+mod connection;
 mod features;
-mod gathered;
 mod health;
-mod message;
 mod realtime;
-mod rows;
 mod service;
 mod stream;
 mod value;
@@ -28,25 +26,25 @@ use tower::ServiceExt;
 
 use crate::proto::DESCRIPTORS;
 use crate::proto::feature_store_v1::feature_store_service_server::FeatureStoreServiceServer;
-use crate::state::Shared;
-use features::Features;
-use gathered::Gathered;
+use crate::server::FeatureServer;
+use connection::BufferedConnection;
+use features::FeatureApi;
 use health::Health;
-use realtime::Realtime;
+use realtime::RealtimeApi;
 use service::feature_service_server::FeatureServiceServer;
 
-pub(crate) use message::{Written, WrittenCodec};
+pub(crate) use crate::fast_path::protobuf::{WrittenCodec, WrittenMessage};
 
-/// How often a silent connection is asked whether anybody is there, and how long it may take to say so: a client that
-/// vanished would hold its stream for ever.
+/// How often a silent connection is pinged, and how long the client may take to answer. Without pings, a client that has
+/// vanished would hold its stream forever.
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(30);
 const KEEPALIVE_WITHIN: Duration = Duration::from_secs(10);
 
-/// Serves until `shutdown`, then finishes the calls in hand. Streams that need more than half of `grace` are told to
-/// go elsewhere for the rest.
+/// Serves until `shutdown`, then finishes the calls in progress. A stream that needs more than half of `grace` ends with
+/// UNAVAILABLE, so that its client can ask another server for the rest.
 pub async fn serve(
     listener: TcpListener,
-    shared: Arc<Shared>,
+    server: Arc<FeatureServer>,
     readiness: Readiness,
     grace: Duration,
     shutdown: CancellationToken,
@@ -61,9 +59,9 @@ pub async fn serve(
         tokio::time::sleep(grace / 2).await;
         drop(close);
     });
-    let most = u32::try_from(shared.limits.max_requests).unwrap_or(u32::MAX);
-    let routes = routes(shared, closing)?.add_service(health_service);
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true)).map_ok(Gathered::new);
+    let most = u32::try_from(server.limits.max_requests).unwrap_or(u32::MAX);
+    let routes = routes(server, closing)?.add_service(health_service);
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true)).map_ok(BufferedConnection::new);
     let server = Server::builder()
         .max_concurrent_streams(most)
         .http2_keepalive_interval(Some(KEEPALIVE_EVERY))
@@ -72,12 +70,12 @@ pub async fn serve(
     Ok(server.serve_with_incoming_shutdown(incoming, shutdown.cancelled_owned()).await?)
 }
 
-/// Every service but health.
-fn routes(shared: Arc<Shared>, closing: CancellationToken) -> anyhow::Result<Routes> {
-    let features = Arc::new(Features::new(shared.clone(), closing));
+/// The routes of every service except health.
+fn routes(server: Arc<FeatureServer>, closing: CancellationToken) -> anyhow::Result<Routes> {
+    let features = Arc::new(FeatureApi::new(server.clone(), closing));
     let service = |most| FeatureServiceServer::from_arc(features.clone()).max_decoding_message_size(most);
-    let (most, most_streamed) = (shared.limits.max_body, shared.limits.max_stream_body);
-    let realtime = FeatureStoreServiceServer::new(Realtime::new(shared.clone())).max_decoding_message_size(most);
+    let (most, most_streamed) = (server.limits.max_body, server.limits.max_stream_body);
+    let realtime = FeatureStoreServiceServer::new(RealtimeApi::new(server.clone())).max_decoding_message_size(most);
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTORS)
@@ -87,11 +85,12 @@ fn routes(shared: Arc<Shared>, closing: CancellationToken) -> anyhow::Result<Rou
         .add_service(service(most))
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?);
-    // Only this method takes millions of keys, and only a few calls at once: a permit comes before the body is read.
-    let path = format!("/{}/StreamFeatures", <FeatureServiceServer<Features> as NamedService>::NAME);
+    // Only this method takes millions of keys, so only a few calls run at once: each needs a permit before its body is
+    // read.
+    let path = format!("/{}/StreamFeatures", <FeatureServiceServer<FeatureApi> as NamedService>::NAME);
     let streamed =
         service(most_streamed).map_request(|request: axum::extract::Request| request.map(tonic::body::Body::new));
-    let streams = stream::Permits::new(shared);
+    let streams = stream::StreamPermits::new(server);
     let streamed = any_service(streamed).layer(axum::middleware::from_fn_with_state(streams, stream::admit));
     *routes.axum_router_mut() = std::mem::take(routes.axum_router_mut()).route(&path, streamed);
     Ok(routes)

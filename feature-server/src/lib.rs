@@ -1,19 +1,24 @@
-//! Serves merged feature vectors. `repository` is the one layer that reads the stores; each door (REST, gRPC, GraphQL)
-//! turns its request into a repository request and the answer into its own form. Writes nothing.
+//! Serves feature vectors over REST, gRPC and GraphQL. `repository` is the one layer that reads the stores. Each API turns
+//! its request into a repository request, and the answer into its own form. The server writes to no store.
 
-mod ask;
 mod catalog;
 mod config;
-mod doors;
+mod endpoints;
 mod error;
+mod fast_path;
 mod filter;
 mod graphql;
 mod grpc;
 mod http;
-mod names;
+mod instant;
+mod json_body;
+mod parse;
 pub mod proto;
+mod refresh;
 pub mod repository;
-mod state;
+mod rest;
+mod served;
+mod server;
 
 use std::sync::Arc;
 
@@ -24,23 +29,25 @@ use tokio_util::sync::CancellationToken;
 
 pub use config::Config;
 
-/// Where the doors are.
+use self::server::FeatureServer;
+
+/// The sockets on which the server listens.
 pub struct Listeners {
-    /// REST and the admin routes.
+    /// REST, GraphQL and the admin routes.
     pub http: TcpListener,
     /// gRPC.
     pub grpc: TcpListener,
 }
 
 impl Listeners {
-    /// Where the settings say.
+    /// Binds the addresses of the settings.
     pub async fn bind(config: &Config) -> std::io::Result<Self> {
         let (http, grpc) = tokio::try_join!(TcpListener::bind(config.listen), TcpListener::bind(config.grpc_listen))?;
         Ok(Self { http, grpc })
     }
 }
 
-/// Serves until `shutdown`, then finishes the requests in hand, whatever door they came through.
+/// Serves until `shutdown`, then finishes the requests that are in progress on both listeners.
 pub async fn run(
     config: Config,
     listeners: Listeners,
@@ -48,13 +55,13 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let readiness = Readiness::waiting("the log");
-    let shared = Arc::new(state::Shared::new(&config, readiness.clone()).await?);
+    let server = Arc::new(FeatureServer::new(&config, readiness.clone()).await?);
     let grace = config.process.grace;
-    tokio::spawn(state::keep_current(shared.clone(), config.stores, shutdown.clone()));
+    tokio::spawn(refresh::refresh(server.clone(), config.stores, shutdown.clone()));
     tokio::spawn(metrics_upkeep(metrics.clone(), shutdown.clone()));
-    let routes = http::routes(shared.clone()).merge(admin_routes(metrics, readiness.clone()));
+    let routes = http::routes(server.clone()).merge(admin_routes(metrics, readiness.clone()));
     let http = tokio::spawn(serve(listeners.http, routes, shutdown.clone()));
-    let grpc = tokio::spawn(grpc::serve(listeners.grpc, shared, readiness, grace, shutdown.clone()));
+    let grpc = tokio::spawn(grpc::serve(listeners.grpc, server, readiness, grace, shutdown.clone()));
     shutdown.cancelled().await;
     drain(grace, async {
         http.await??;

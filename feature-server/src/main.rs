@@ -1,4 +1,4 @@
-//! `feature-server`: merged feature vectors over HTTP and gRPC.
+//! `feature-server`: serves feature vectors over REST, gRPC and GraphQL.
 
 use clap::Parser;
 use millrace_common::{healthcheck, process, telemetry};

@@ -1,4 +1,4 @@
-//! The gRPC protocol as `proto/` declares it: messages, servers and clients, generated at build.
+//! The gRPC protocol that `proto/` declares: messages, servers and clients, generated at build.
 #![allow(missing_docs, clippy::all, reason = "generated; the documentation is in the .proto files")]
 
 /// `proto/feature_store/v1/feature_store.proto`.
@@ -11,5 +11,5 @@ pub mod millrace_v1 {
     tonic::include_proto!("millrace.v1");
 }
 
-/// All files with what they import: the answer of the reflection service.
+/// The descriptors of all files and of their imports, for the reflection service.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

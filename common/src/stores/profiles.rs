@@ -14,22 +14,19 @@ use std::time::Duration;
 
 use futures::TryStreamExt;
 use millrace_core::definitions::View;
+use millrace_core::finished::{Finished, Found};
 use mongodb::bson::{Document, RawDocumentBuf, doc};
 use mongodb::error::ErrorKind;
 use mongodb::options::{ClientOptions, CollectionOptions, ReadConcern, WriteConcern};
 use mongodb::{Client, Collection, Database};
 use tokio::sync::OnceCell;
 
-pub use document::Profile;
 pub use migrate::migrate;
 pub use put::{ProfilePut, ProfileWritten};
 pub use search::{Condition, Search, Test};
 
 /// Connections that may be opened at the same time; the driver's 2 makes a burst wait.
 const MAX_CONNECTING: u32 = 8;
-
-/// What a document says, none where there is none; or why it cannot be read.
-pub type FoundProfile = Result<Option<Profile>, String>;
 
 /// The documents of one namespace.
 #[derive(Clone)]
@@ -162,14 +159,14 @@ impl ProfileStore {
         found.iter().map(|raw| Ok((document::key(raw)?, document::state(raw)))).collect()
     }
 
-    /// The finished values of `features` (indices into the view's) for each key, in the order asked. A document that is
-    /// no profile of ours is told by itself and costs no other.
+    /// The finished values of `features` (indices into the view's) for each key, in the order asked. A document that
+    /// is not a profile that Millrace wrote is `Unreadable`, and costs no other key.
     pub async fn read(
         &self,
         view: &View,
         features: &[usize],
         keys: &[&str],
-    ) -> Result<Vec<FoundProfile>, ProfileError> {
+    ) -> Result<Vec<Found<Finished>>, ProfileError> {
         let collection = self.database.collection(&document::collection(view));
         let found = self.find(&collection, keys, document::projection(view, features)).await?;
         let mut by_key = HashMap::with_capacity(found.len());
@@ -177,7 +174,7 @@ impl ProfileStore {
             by_key.insert(document::key(raw)?, readable(document::profile(view, features, raw)));
         }
         // A key asked twice is answered twice.
-        Ok(keys.iter().map(|key| by_key.get(*key).cloned().transpose()).collect())
+        Ok(keys.iter().map(|key| by_key.get(*key).cloned().unwrap_or(Found::Unknown)).collect())
     }
 
     fn committed(&self, view: &View) -> Collection<RawDocumentBuf> {
@@ -214,6 +211,9 @@ impl ProfileStore {
     }
 }
 
-fn readable(profile: Result<Profile, ProfileError>) -> Result<Profile, String> {
-    profile.map_err(|error| format!("the document is no profile of ours: {error}"))
+fn readable(profile: Result<Finished, ProfileError>) -> Found<Finished> {
+    match profile {
+        Ok(finished) => Found::Known(finished),
+        Err(error) => Found::Unreadable(format!("the document is not a profile that Millrace wrote: {error}")),
+    }
 }

@@ -9,6 +9,7 @@ use millrace_common::stores::profiles::{
 use millrace_core::aggregate::Stamp;
 use millrace_core::codec;
 use millrace_core::definitions::{Definitions, DefinitionsSource, View};
+use millrace_core::finished::Found;
 use millrace_core::key::KeyText;
 use millrace_core::partition::Partition;
 use millrace_core::position::Position;
@@ -168,8 +169,8 @@ async fn a_document_is_readable_by_people_and_by_us() {
     assert_eq!(document.get_document("checkpoint").unwrap().get_i32("partition").unwrap(), 3);
 
     let rows = fixture.store.read(&fixture.view, &[3, 0, 1, 4, 2], &["nobody", "ada", "ada"]).await.unwrap();
-    let profile = rows[1].clone().unwrap().unwrap();
-    assert_eq!(rows[0], Ok(None));
+    let profile = rows[1].clone().known().unwrap();
+    assert_eq!(rows[0], Found::Unknown);
     assert_eq!(rows[2], rows[1]);
     assert_eq!(profile.newest, Some(1_700_000_000_003));
     let values: Vec<_> = profile.values.into_iter().map(Result::unwrap).collect();
@@ -214,8 +215,9 @@ async fn a_document_that_is_no_profile_refuses_its_own_put_only_and_stays() {
     assert!(codec::decode_for(&fixture.view, &stored["none"]).is_err());
     assert_eq!(codec::decode_for(&fixture.view, &stored["ada"]).unwrap(), fixture.slot(2));
     let read = fixture.store.read(&fixture.view, &[3], &["none", "ada", "nobody"]).await.unwrap();
-    assert!(read[0].as_ref().is_err_and(|why| why.contains("no profile of ours")), "{read:?}");
-    assert_eq!((read[1].clone().unwrap().unwrap().values.len(), &read[2]), (1, &Ok(None)));
+    let foreign_document = "not a profile that Millrace wrote";
+    assert!(matches!(&read[0], Found::Unreadable(why) if why.contains(foreign_document)), "{read:?}");
+    assert_eq!((read[1].clone().known().unwrap().values.len(), &read[2]), (1, &Found::Unknown));
     for document in foreign {
         assert_eq!(fixture.document(document.get_str("_id").unwrap()).await, document);
     }
@@ -285,6 +287,6 @@ async fn entities_are_found_by_typed_values_page_by_page() {
     assert_eq!(found(Search { since: Some(1_700_000_000_008), ..all.clone() }).await, [8, 9]);
 
     let rows = fixture.store.search(&Search { features: &[2, 4], limit: 1, ..all.clone() }).await.unwrap();
-    let profile = rows[0].1.clone().unwrap().unwrap();
+    let profile = rows[0].1.clone().known().unwrap();
     assert_eq!((profile.newest, profile.values), (Some(1_700_000_000_001), vec![Ok(Some(json!(1))), Ok(None)]));
 }

@@ -1,5 +1,4 @@
-//! What is declared, as GraphQL shows it. Types name each other rather than contain each other, so that no query can
-//! go round in circles.
+//! The definitions, as GraphQL shows them. Types refer to each other by name, so that a query cannot nest them in a circle.
 
 use async_graphql::{Enum, Json, SimpleObject};
 use millrace_core::definitions::{self, Definitions, format_duration};
@@ -7,16 +6,16 @@ use millrace_core::key::KeyType;
 
 use crate::catalog::{aggregation, input_text, key_type};
 
-/// Where a view's values are kept, or computed.
+/// The store that keeps or computes the values of a view.
 #[derive(Clone, Copy, Enum, PartialEq, Eq)]
 #[graphql(remote = "millrace_core::definitions::Store")]
 pub enum Store {
-    /// Streamed into Redis.
+    /// Values are streamed into Redis.
     Redis,
-    /// Streamed into documents.
+    /// Values are streamed into documents.
     #[graphql(name = "MONGODB")]
     MongoDb,
-    /// Computed from the events at read.
+    /// Values are computed from the events when they are read.
     #[graphql(name = "CLICKHOUSE")]
     ClickHouse,
 }
@@ -24,43 +23,43 @@ pub enum Store {
 /// A thing that features describe.
 #[derive(SimpleObject)]
 pub struct Entity {
-    /// Its name.
+    /// The name.
     name: String,
-    /// What makes its key, in order.
+    /// The parts of its key, in order.
     key: Vec<KeyPart>,
-    /// For people.
+    /// A description for people.
     description: String,
-    /// `name@version` of the views that describe it.
+    /// The views that describe it, each as `name@version`.
     views: Vec<String>,
 }
 
 /// One part of a key.
 #[derive(SimpleObject)]
 pub struct KeyPart {
-    /// The field in events.
+    /// The field that holds it in events.
     name: String,
-    /// `int64` or `string`.
+    /// The type: `int64` or `string`.
     r#type: String,
 }
 
-/// Features of one entity that are absorbed, stored and versioned together.
+/// A group of features of one entity that are computed, stored and versioned together.
 #[derive(SimpleObject)]
 pub struct View {
-    /// Its name.
+    /// The name.
     name: String,
-    /// Its version.
+    /// The version.
     version: u32,
     /// The entity that it describes.
     entity: String,
-    /// The types of event that it absorbs.
+    /// The event types that it reads.
     from: Vec<String>,
-    /// Where its values live.
+    /// The store that keeps or computes its values.
     store: Store,
-    /// Age of the newest event after which values answer `OUTSIDE_MAX_AGE`, such as `1h`.
+    /// The age of the newest event from which on values have the status `OUTSIDE_MAX_AGE`, such as `1h`.
     ttl: Option<String>,
-    /// How long a value may be served again without asking the store, such as `60s`; null: as the server is configured.
+    /// How long a value may be served again without asking the store, such as `60s`. Null means as the server is configured.
     cache: Option<String>,
-    /// For people.
+    /// A description for people.
     description: String,
     /// Its features, in declared order.
     features: Vec<Feature>,
@@ -69,78 +68,78 @@ pub struct View {
 /// One feature over one window.
 #[derive(SimpleObject)]
 pub struct Feature {
-    /// Its name, window included.
+    /// The name, with its window.
     name: String,
-    /// What requests call it: `view:feature`.
+    /// The reference that requests use: `view:feature`.
     reference: String,
-    /// Type of its value, such as `decimal(18,2)`.
+    /// The type of its value, such as `decimal(18,2)`.
     r#type: String,
-    /// How values are folded.
+    /// The aggregate, such as `sum`.
     agg: String,
-    /// How many values it keeps, where `agg` is `last_n`.
+    /// The number of values that it keeps, where `agg` is `last_n`.
     n: Option<u32>,
-    /// What it reads of an event: `properties.a.b`, or a key field.
+    /// The part of an event that it reads: `properties.a.b`, or a key field.
     value: Option<String>,
-    /// Which events count.
+    /// The events that count.
     window: Window,
-    /// What a reader gets where there is no value.
+    /// The value that a reader gets where there is none.
     default: Option<Json<serde_json::Value>>,
-    /// For people.
+    /// A description for people.
     description: String,
 }
 
-/// Which events count, as seen at an instant.
+/// The events that count at an instant.
 #[derive(SimpleObject)]
 pub struct Window {
-    /// Of which kind.
+    /// The kind of window.
     kind: WindowKind,
-    /// Length of a sliding or tumbling window, or the gap that ends a session, such as `7d`.
+    /// The length of a sliding or tumbling window, or the gap that ends a session, such as `7d`.
     length: Option<String>,
-    /// By how much a sliding window moves at once.
+    /// The step in which a sliding window moves.
     hop: Option<String>,
-    /// How far behind the newest an event may be and still count into a session.
+    /// How much older than the newest event an event may be to count in a session.
     lateness: Option<String>,
 }
 
-/// Kinds of windows.
+/// The kinds of windows.
 #[derive(Clone, Copy, Enum, PartialEq, Eq)]
 pub enum WindowKind {
-    /// All events.
+    /// All events count.
     Lifetime,
-    /// The last so long.
+    /// The events of the last `length` count.
     Sliding,
-    /// Since the last multiple of so long.
+    /// The events since the last multiple of `length` count.
     Tumbling,
-    /// The last chain of events without a longer gap.
+    /// The last chain of events without a gap longer than `length` counts.
     Session,
 }
 
 /// A named list of features that a model reads.
 #[derive(SimpleObject)]
 pub struct Service {
-    /// Its name.
+    /// The name.
     name: String,
     /// Its versions, the oldest first.
     versions: Vec<ServiceVersion>,
 }
 
-/// One version of a service; it never changes.
+/// One version of a service. It never changes.
 #[derive(SimpleObject)]
 pub struct ServiceVersion {
-    /// The service.
+    /// The name of the service.
     name: String,
-    /// Its number.
+    /// The number of the version.
     version: u32,
-    /// What requests call it: `fraud@2`.
+    /// The reference that requests use: `fraud@2`.
     reference: String,
     /// The entity that its features describe.
     entity: String,
-    /// References of its features, in declared order.
+    /// The references of its features, in declared order.
     features: Vec<String>,
 }
 
 impl Entity {
-    /// The `index`th of the definitions.
+    /// Describes the `index`th entity of the definitions.
     pub fn new(definitions: &Definitions, index: usize) -> Self {
         let entity = &definitions.entities[index];
         let part =
@@ -155,7 +154,7 @@ impl Entity {
 }
 
 impl View {
-    /// As declared.
+    /// Describes what is declared.
     pub fn new(definitions: &Definitions, view: &definitions::View) -> Self {
         Self {
             name: view.name.clone(),
@@ -208,7 +207,7 @@ impl From<definitions::Window> for Window {
 }
 
 impl Service {
-    /// As declared.
+    /// Describes what is declared.
     pub fn new(definitions: &Definitions, service: &definitions::Service) -> Self {
         let versions = service.versions.keys();
         let versions = versions.filter_map(|version| ServiceVersion::new(definitions, service, *version));
@@ -217,12 +216,12 @@ impl Service {
 }
 
 impl ServiceVersion {
-    /// How many features it has.
+    /// The number of its features.
     pub fn len(&self) -> usize {
         self.features.len()
     }
 
-    /// As declared; none if there is no such version.
+    /// Describes what is declared. None where there is no such version.
     pub fn new(definitions: &Definitions, service: &definitions::Service, version: u32) -> Option<Self> {
         let declared = service.versions.get(&version)?;
         let features = declared.features.iter();

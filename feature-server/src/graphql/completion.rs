@@ -1,11 +1,11 @@
-//! Completes an answer as GraphQL wants it: fields in the order of the query, and no data at all where one of the root
-//! has none. The library runs fields side by side, puts them as they end and leaves out those that failed. Only fields
-//! of the root are looked at: those below them cannot fail, and are put in order.
+//! Completes an answer as GraphQL requires: fields in the order of the query, and no data at all where a root field that
+//! must not be null failed. The library runs root fields concurrently, adds them in the order in which they end, and
+//! leaves out those that failed. Fields below the root cannot fail, and are in order already.
 
 use async_graphql::parser::types::{ExecutableDocument, OperationDefinition, Selection, SelectionSet};
 use async_graphql::{Name, PathSegment, Response, Value};
 
-/// The names under which the root's fields are answered, in the order of the query; a name may come again.
+/// The names under which the root's fields are answered, in the order of the query. A name may occur more than once.
 pub fn root_names(document: &ExecutableDocument, operation_name: Option<&str>) -> Vec<Name> {
     let mut names = Vec::new();
     if let Some(operation) = operation(document, operation_name) {
@@ -14,7 +14,7 @@ pub fn root_names(document: &ExecutableDocument, operation_name: Option<&str>) -
     names
 }
 
-/// Which operation is run; none where the library refuses the request for its name.
+/// The operation that is run. None where the library refuses the request because of the operation's name.
 fn operation<'d>(document: &'d ExecutableDocument, name: Option<&str>) -> Option<&'d OperationDefinition> {
     let mut operations = document.operations.iter();
     let found = match name {
@@ -38,8 +38,8 @@ fn collect(document: &ExecutableDocument, selection: &SelectionSet, names: &mut 
     }
 }
 
-/// Puts the root's fields into the order of `names`. One that failed has no value; as those that may be null are null
-/// by then, it is one that must not be, and takes all data with it.
+/// Puts the root's fields into the order of `names`. A field that failed and may be null is null by now. A field that
+/// failed and is absent must not be null, so the whole data is null.
 pub fn completed(mut response: Response, names: &[Name]) -> Response {
     let Value::Object(fields) = &mut response.data else { return response };
     let failed = response.errors.iter().any(|error| match error.path.as_slice() {

@@ -1,25 +1,29 @@
-//! Errors as GraphQL has them: a message, and in `extensions` a code that programs can act upon, named as gRPC names it.
+//! Errors as GraphQL writes them: a message, and in `extensions` a code for programs, with the names of gRPC.
 
 use async_graphql::{Error, ErrorExtensions, Response, ServerError};
 
-use crate::doors::Outcome;
+use crate::endpoints::Outcome;
 use crate::error::RequestError;
 
-/// The document is not one of ours.
+/// The code where the document or an argument is wrong.
 const INVALID_ARGUMENT: &str = "INVALID_ARGUMENT";
-/// Something is not there now.
+/// The code where a store is unavailable.
 pub const UNAVAILABLE: &str = "UNAVAILABLE";
-/// A value could not be had for another reason than a store that is away.
+/// The code where a value could not be read for another reason.
 pub const VALUE_ERROR: &str = "VALUE_ERROR";
 
-/// A refusal by a resolver.
+/// The error of a resolver that refuses its arguments.
 pub fn refused(error: RequestError) -> Error {
     let (code, field) = match &error {
         RequestError::Unknown { field, .. } => ("NOT_FOUND", Some(field.clone())),
         RequestError::Invalid { field, .. } => (INVALID_ARGUMENT, Some(field.clone())),
         RequestError::NotFound(_) => ("NOT_FOUND", None),
         RequestError::Unavailable(_) => (UNAVAILABLE, None),
-        _ => (INVALID_ARGUMENT, None),
+        RequestError::NoEntities
+        | RequestError::Route(..)
+        | RequestError::TooLarge(_)
+        | RequestError::Slow
+        | RequestError::Busy => (INVALID_ARGUMENT, None),
     };
     Error::new(error.to_string()).extend_with(|_, extensions| {
         extensions.set("code", code);
@@ -29,7 +33,7 @@ pub fn refused(error: RequestError) -> Error {
     })
 }
 
-/// The same before any resolver ran: it stands nowhere in the query.
+/// The answer to a request that is refused before any resolver runs. Its error has no location in the query.
 pub fn refusal(error: RequestError) -> Response {
     let Error { message, extensions, .. } = refused(error);
     let mut error = ServerError::new(message, None);
@@ -37,7 +41,7 @@ pub fn refusal(error: RequestError) -> Response {
     Response::from_errors(vec![error])
 }
 
-/// Gives the library's own errors, those of parsing and validation, a code too. What it finds twice is told once.
+/// Gives the library's own errors, those of parsing and validation, a code. An error that it found twice is kept once.
 pub fn with_codes(mut response: Response) -> Response {
     response.errors.dedup();
     for error in &mut response.errors {
@@ -49,12 +53,12 @@ pub fn with_codes(mut response: Response) -> Response {
     response
 }
 
-/// How a request ended, for the metrics; on the wire an answer of GraphQL is 200.
+/// The outcome for the metrics. The HTTP status of a GraphQL answer is always 200.
 pub fn outcome(response: &Response) -> Outcome {
     let code = |error: &ServerError| error.extensions.as_ref().and_then(|known| known.get("code")).cloned();
     match response.errors.first() {
         None => Outcome::Ok,
-        // What could be had is there, as with REST.
+        // The values that could be read are there, as in REST.
         Some(_) if response.data != async_graphql::Value::Null => Outcome::Ok,
         Some(error) if code(error) == Some(UNAVAILABLE.into()) => Outcome::Unavailable,
         Some(_) => Outcome::Refused,

@@ -1,5 +1,5 @@
-//! How large a document may be, looked at before anything else is done with it. Fragments are spelled out by counting,
-//! not by walking: a few nested ones can mean more fields than a day has microseconds.
+//! The limits of a document, which are checked before anything else is done with it. The fields of a fragment are counted
+//! once, not at each use: a few nested fragments can stand for billions of fields.
 
 use std::collections::HashMap;
 
@@ -8,27 +8,27 @@ use async_graphql::parser::types::{ExecutableDocument, Field, Selection, Selecti
 
 use crate::error::RequestError;
 
-/// The longest text. Validation is quadratic in places; lists of keys belong into variables.
+/// The longest text. Parts of the validation take quadratic time. Long lists of keys belong in variables.
 pub const MAX_TEXT: usize = 128 * 1024;
-/// The deepest nesting of brackets, which the parser follows by recursion.
+/// The deepest nesting of brackets. The parser is recursive.
 const MAX_NESTING: usize = 64;
-/// Arguments of one field; ours have five.
+/// The most arguments of one field. No field of the schema has more than five.
 const MAX_ARGUMENTS: usize = 16;
-/// Lists inside each other that an introspection may follow: more than tools do, and less than makes answers explode.
+/// The most nested lists in an introspection: more than tools use, and few enough to bound the answer.
 const MAX_INTROSPECTED: usize = 2;
-/// What leads from a type to a list of others.
+/// The introspection fields that lead from a type to a list of others.
 const LISTS: [&str; 4] = ["fields", "inputFields", "interfaces", "possibleTypes"];
 
-/// What one document may ask for.
+/// The limits of one document.
 #[derive(Clone, Copy, Debug)]
 pub struct DocumentLimits {
-    /// Fields inside each other; those of an introspection are free.
+    /// The most nested fields. Fields of an introspection do not count.
     pub depth: usize,
-    /// Fields, fragments spelled out.
+    /// The most fields, with each fragment counted where it is used.
     pub fields: usize,
 }
 
-/// What a selection comes to.
+/// The size of a selection.
 #[derive(Clone, Copy, Default)]
 struct Size {
     depth: usize,
@@ -36,13 +36,13 @@ struct Size {
     introspected: usize,
 }
 
-/// Refuses a text that is not worth parsing.
+/// Refuses a text that is too long or too deeply nested to parse.
 pub fn check_text(text: &str) -> Result<(), RequestError> {
     if text.len() > MAX_TEXT {
-        let error = format!("{} bytes of query; the most is {MAX_TEXT}, give long lists as variables", text.len());
+        let error = format!("{} bytes of query; the most is {MAX_TEXT}, pass long lists as variables", text.len());
         return Err(RequestError::invalid("query", error));
     }
-    // Brackets in strings and comments count too: an answer may be wrong only for texts that nobody writes.
+    // Brackets in strings and comments count too, so a text with very many of them is refused as well.
     let mut nesting = 0usize;
     for byte in text.bytes() {
         match byte {
@@ -57,7 +57,7 @@ pub fn check_text(text: &str) -> Result<(), RequestError> {
     Ok(())
 }
 
-/// Refuses a document that asks for too much.
+/// Refuses a document that exceeds the limits.
 pub fn check(document: &ExecutableDocument, limits: DocumentLimits) -> Result<(), RequestError> {
     let mut counter = Counter { document, fragments: HashMap::new() };
     for (_, operation) in document.operations.iter() {
@@ -68,10 +68,10 @@ pub fn check(document: &ExecutableDocument, limits: DocumentLimits) -> Result<()
             return refuse(format!("{} fields inside each other; the most is {depth}", size.depth));
         }
         if size.fields > fields {
-            return refuse(format!("{} fields, fragments spelled out; the most is {fields}", size.fields));
+            return refuse(format!("{} fields, with fragments written out; the most is {fields}", size.fields));
         }
         if size.introspected > MAX_INTROSPECTED {
-            return refuse(format!("an introspection may follow {MAX_INTROSPECTED} lists inside each other"));
+            return refuse(format!("more nested lists in an introspection than {MAX_INTROSPECTED}, which is the most"));
         }
     }
     Ok(())
@@ -79,7 +79,7 @@ pub fn check(document: &ExecutableDocument, limits: DocumentLimits) -> Result<()
 
 struct Counter<'d> {
     document: &'d ExecutableDocument,
-    /// By name, and whether they stand in an introspection; none while they are counted.
+    /// By name, and whether the fragment is used in an introspection. None while it is being counted.
     fragments: HashMap<(&'d Name, bool), Option<Size>>,
 }
 
@@ -122,7 +122,7 @@ impl<'d> Counter<'d> {
             }
             None => {}
         }
-        // One that is not there is told by the validation.
+        // The validation reports a fragment that does not exist.
         let Some(fragment) = self.document.fragments.get(name) else { return Ok(Size::default()) };
         self.fragments.insert((name, introspection), None);
         let size = self.selection(&fragment.node.selection_set.node, introspection)?;
@@ -154,14 +154,14 @@ mod tests {
     }
 
     #[test]
-    fn fragments_that_explode_are_refused_at_once() {
+    fn nested_fragments_that_stand_for_too_many_fields_are_refused_at_once() {
         let mut text = "{ ...f0 } ".to_owned();
         for number in 0..60 {
             let next = number + 1;
             text.push_str(&format!("fragment f{number} on Q {{ ...f{next} ...f{next} }} "));
         }
         text.push_str("fragment f60 on Q { a }");
-        assert!(checked(&text).unwrap_err().contains("fields, fragments spelled out"));
+        assert!(checked(&text).unwrap_err().contains("fields, with fragments written out"));
         let text = "{ ...f } fragment f on Q { ...g } fragment g on Q { ...f }";
         assert!(checked(text).unwrap_err().contains("contains itself"));
     }

@@ -1,4 +1,5 @@
-//! A page to try queries on, served from the binary: it loads nothing from elsewhere, and may not.
+//! A page on which people try queries. It is part of the binary, and its policy forbids it to load anything from other
+//! servers.
 
 use axum::http::{HeaderName, header};
 use axum::response::IntoResponse;
@@ -8,7 +9,7 @@ const HTML: &str = include_str!("playground/index.html");
 const SCRIPT: &str = include_str!("playground/playground.js");
 const STYLE: &str = include_str!("playground/playground.css");
 
-/// Scripts and styles are its own files, and it talks to this server alone.
+/// Allows the page its own scripts and styles, and requests to this server only.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 

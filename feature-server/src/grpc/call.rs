@@ -1,4 +1,4 @@
-//! What all calls have in common: the client's deadline, how errors are said, how calls are counted.
+//! What all calls have in common: the client's deadline, the codes of errors, and the metrics.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -10,47 +10,48 @@ use tokio::time::Instant;
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Response, Status};
 
-use crate::doors::{Door, Outcome};
+use crate::endpoints::{Endpoint, Outcome};
 use crate::error::RequestError;
-use crate::repository::Request;
+use crate::repository::FeatureRequest;
 
-/// The most that is kept of a client's time for the way back, so that what could be read arrives.
+/// The most of a client's time that is kept for the way back, so that values that were read in time also arrive in time.
 const MARGIN: Duration = Duration::from_millis(10);
 
-/// When a client stops waiting, less the way back; none: it waits.
+/// The moment at which the answer must leave: when the client stops waiting, less the way back. None where it waits for
+/// as long as it takes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Deadline(Option<Instant>);
 
 impl Deadline {
-    /// Of the header `grpc-timeout`. One that cannot be read is none, as other servers have it.
+    /// Reads the header `grpc-timeout`. One that cannot be read is ignored, as other servers do.
     pub(super) fn of(metadata: &MetadataMap) -> Self {
         let timeout = metadata.get("grpc-timeout").and_then(|text| timeout(text.to_str().ok()?));
         Self(timeout.and_then(|timeout| Instant::now().checked_add(timeout - (timeout / 10).min(MARGIN))))
     }
 
-    /// What is left of it.
+    /// The time that is left. An error where none is.
     pub(super) fn left(self) -> Result<Option<Duration>, Status> {
         let left = self.0.map(|at| at.saturating_duration_since(Instant::now()));
         if left.is_some_and(|left| left.is_zero()) { Err(exceeded()) } else { Ok(left) }
     }
 
-    /// A request that has what is left of it.
-    pub(super) fn on(self, request: Request) -> Result<Request, Status> {
-        Ok(Request { deadline: self.left()?, ..request })
+    /// Gives a request the time that is left.
+    pub(super) fn on(self, request: FeatureRequest) -> Result<FeatureRequest, Status> {
+        Ok(FeatureRequest { deadline: self.left()?, ..request })
     }
 
-    /// Whether nothing is.
+    /// Whether no time is left.
     pub(super) fn is_over(self) -> bool {
         self.left().is_err()
     }
 }
 
-/// Too late.
+/// The status of a call that is too late.
 pub(super) fn exceeded() -> Status {
     Status::deadline_exceeded("the client's deadline is over")
 }
 
-/// `grpc-timeout`: at most eight digits and a unit.
+/// Parses `grpc-timeout`: at most eight digits and a unit.
 fn timeout(text: &str) -> Option<Duration> {
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     if digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -68,29 +69,29 @@ fn timeout(text: &str) -> Option<Duration> {
     })
 }
 
-/// Does the work of a call and counts how it ends. The work is boxed: it is large, and each layer around it would copy it.
+/// Answers a call and counts how it ends. The work is boxed because it is large, and each layer around it would copy it.
 pub(super) async fn answered<T>(
-    door: &Arc<Door>,
+    endpoint: &Arc<Endpoint>,
     work: BoxFuture<'_, Result<T, Status>>,
 ) -> Result<Response<T>, Status> {
-    let call = door.call();
+    let request = endpoint.begin();
     let result = guarded(work).await;
-    call.ended(outcome(result.as_ref().map_or_else(Status::code, |_| Code::Ok)));
+    request.end(outcome(result.as_ref().map_or_else(Status::code, |_| Code::Ok)));
     result.map(Response::new)
 }
 
-/// A panic costs its own call, not all calls of its connection.
+/// Turns a panic into an error, so that it costs its own call and not all calls of its connection.
 pub(super) async fn guarded<T>(work: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
     let result = AssertUnwindSafe(work).catch_unwind().await;
     result.unwrap_or_else(|_| Err(failed()))
 }
 
-/// A defect of ours.
+/// The status of a call that met a defect of the server.
 pub(super) fn failed() -> Status {
     Status::internal("the server failed; its log says why")
 }
 
-/// How a call with this code ended.
+/// The outcome of a call with this code.
 pub(super) fn outcome(code: Code) -> Outcome {
     match code {
         Code::Ok => Outcome::Ok,
@@ -132,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_little_of_the_clients_time_is_kept_for_the_way_back() {
+    fn some_of_the_clients_time_is_kept_for_the_way_back() {
         let left = |timeout: &'static str| {
             let mut metadata = MetadataMap::new();
             metadata.insert("grpc-timeout", timeout.parse().unwrap());
@@ -146,7 +147,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_costs_its_own_call() {
-        let failed = answered::<()>(&crate::doors::Doors::new().grpc_get, async { panic!("a defect") }.boxed()).await;
+        let failed =
+            answered::<()>(&crate::endpoints::Endpoints::new().grpc_get, async { panic!("a defect") }.boxed()).await;
         assert_eq!(failed.unwrap_err().code(), Code::Internal);
     }
 

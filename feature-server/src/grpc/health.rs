@@ -1,4 +1,4 @@
-//! `grpc.health.v1.Health`: every service is SERVING while the process is ready.
+//! `grpc.health.v1.Health`: every service has the status SERVING while the process is ready.
 
 use millrace_common::process::Readiness;
 use tokio_util::sync::CancellationToken;
@@ -7,19 +7,19 @@ use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
 
-use super::features::Features;
-use super::realtime::Realtime;
+use super::features::FeatureApi;
+use super::realtime::RealtimeApi;
 use super::service::feature_service_server::FeatureServiceServer;
 use crate::proto::feature_store_v1::feature_store_service_server::FeatureStoreServiceServer;
 
-/// What is asked after; the empty name is the server as a whole.
+/// The services that have a status. The empty name stands for the server as a whole.
 const SERVICES: [&str; 3] = [
     "",
-    <FeatureStoreServiceServer<Realtime> as NamedService>::NAME,
-    <FeatureServiceServer<Features> as NamedService>::NAME,
+    <FeatureStoreServiceServer<RealtimeApi> as NamedService>::NAME,
+    <FeatureServiceServer<FeatureApi> as NamedService>::NAME,
 ];
 
-/// Says how the services are.
+/// Reports the statuses of the services.
 pub(super) struct Health(HealthReporter);
 
 impl Health {
@@ -29,8 +29,8 @@ impl Health {
         (Self(reporter), service)
     }
 
-    /// Follows the readiness until `shutdown`, says that it ends, and then ends the watches: they would hold up the
-    /// shutdown for as long as somebody watches.
+    /// Follows the readiness until `shutdown`. Then reports NOT_SERVING and ends all watches, which would hold up the
+    /// shutdown otherwise.
     pub(super) async fn follow(mut self, readiness: Readiness, shutdown: CancellationToken) {
         let mut ready = readiness.watch();
         loop {

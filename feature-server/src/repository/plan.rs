@@ -1,25 +1,22 @@
-//! What a list of features means for the stores: compiled once per list and definitions, so that a request looks
-//! nothing up by name.
+//! What a list of features means for the stores. A plan is compiled once per list and definitions, so that a request
+//! looks nothing up by name.
 
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
-use metrics::Counter;
 use millrace_common::names::Names;
-use millrace_core::assemble::{FeatureValue, Status};
 use millrace_core::batch;
 use millrace_core::codec::Wanted;
 use millrace_core::definitions::{Definitions, Entity, Slots, Store, View};
 use millrace_core::key::KeyText;
 use millrace_core::partition::partition_of;
 
-/// Every status, in the order of a view's counters.
-const STATUSES: [Status; 5] =
-    [Status::Present, Status::NullValue, Status::NotFound, Status::OutsideMaxAge, Status::Error];
+use super::status_counters::StatusCounters;
 
 /// Which features of one entity, and where they are.
 pub struct Plan {
-    /// The definitions that its indices mean.
+    /// The definitions that the indices refer to.
     pub definitions: Arc<Definitions>,
     /// Index of the entity.
     pub entity: usize,
@@ -37,6 +34,7 @@ pub struct Plan {
     /// Views that ClickHouse computes.
     pub clickhouse: Vec<ViewPlan>,
     names_in_redis: Names,
+    partitions: u16,
     /// Fields to ask for, by the partition that the key hashes to.
     fields: Vec<Vec<String>>,
 }
@@ -51,7 +49,8 @@ pub struct ViewPlan {
     pub places: Vec<usize>,
     /// Which of the key's fields in Redis are the view's slots.
     pub fields: Range<usize>,
-    served: [Counter; 5],
+    /// Counts the values served of it.
+    pub served: StatusCounters,
 }
 
 impl Plan {
@@ -63,18 +62,8 @@ impl Plan {
         entity: usize,
         features: &[(usize, usize)],
     ) -> Self {
-        let mut unique: Vec<(usize, usize)> = Vec::with_capacity(features.len());
-        let mut seen = std::collections::HashSet::new();
-        unique.extend(features.iter().filter(|feature| seen.insert(**feature)));
-        let mut views: Vec<(usize, Vec<usize>, Vec<usize>)> = Vec::new();
-        for (place, (view, feature)) in unique.iter().enumerate() {
-            let at = views.iter().position(|(other, ..)| other == view).unwrap_or_else(|| {
-                views.push((*view, Vec::new(), Vec::new()));
-                views.len() - 1
-            });
-            views[at].1.push(*feature);
-            views[at].2.push(place);
-        }
+        let mut seen = HashSet::with_capacity(features.len());
+        let unique: Vec<(usize, usize)> = features.iter().filter(|feature| seen.insert(**feature)).copied().collect();
         let mut plan = Self {
             names: unique.iter().map(|(view, feature)| definitions.views[*view].reference(*feature)).collect(),
             flat_names: flat_names(&definitions, entity, &unique),
@@ -83,11 +72,12 @@ impl Plan {
             mongodb: Vec::new(),
             clickhouse: Vec::new(),
             names_in_redis: names.clone(),
+            partitions,
             fields: vec![Vec::new(); usize::from(partitions.max(1))],
             entity,
             definitions,
         };
-        for (view, wanted, places) in views {
+        for (view, wanted, places) in by_view(&plan.features) {
             let view = ViewPlan::new(&plan.definitions, view, wanted, places);
             match plan.definitions.views[view.view].store {
                 Store::Redis => plan.add_redis(view),
@@ -98,10 +88,9 @@ impl Plan {
         plan
     }
 
-    /// Which fields of which hash hold what Redis knows of `key`.
+    /// The hash of a key in Redis, and the fields of it that hold the views of this plan.
     pub fn redis_read(&self, key: &KeyText) -> (String, &[String]) {
-        let partitions = u16::try_from(self.fields.len()).unwrap_or(u16::MAX);
-        let partition = usize::from(partition_of(key.as_str(), partitions).0);
+        let partition = usize::from(partition_of(key.as_str(), self.partitions).0);
         (self.names_in_redis.entity(&self.entity().name, key.as_str()), &self.fields[partition])
     }
 
@@ -124,7 +113,7 @@ impl Plan {
         &self.definitions.views[part.view]
     }
 
-    /// Slots of a `backfill` will be asked for here too.
+    /// Adds the fields of a view in Redis.
     fn add_redis(&mut self, mut plan: ViewPlan) {
         let view = &self.definitions.views[plan.view];
         let id = view.id();
@@ -145,32 +134,27 @@ impl Plan {
 impl ViewPlan {
     fn new(definitions: &Definitions, index: usize, wanted: Vec<usize>, places: Vec<usize>) -> Self {
         let view = &definitions.views[index];
-        let id = view.id();
-        let served = STATUSES.map(|status| {
-            metrics::counter!("millrace_values_served_total", "view" => id.clone(), "status" => status.as_str())
-        });
+        let served = StatusCounters::new(&view.id());
         Self { view: index, wanted: Wanted::new(view, wanted), places, fields: 0..0, served }
-    }
-
-    /// Counts what was served of this view.
-    pub fn count(&self, served: &[u64; 5]) {
-        for (counter, count) in self.served.iter().zip(served).filter(|(_, count)| **count > 0) {
-            counter.increment(*count);
-        }
-    }
-
-    /// Adds the statuses of some values to such counts.
-    pub fn tally(values: &[FeatureValue], served: &mut [u64; 5]) {
-        for value in values {
-            let at = STATUSES.iter().position(|status| *status == value.status).unwrap_or(0);
-            served[at] += 1;
-        }
     }
 }
 
+/// For each view, in the order of its first feature: its features, and their places in the list.
+fn by_view(features: &[(usize, usize)]) -> Vec<(usize, Vec<usize>, Vec<usize>)> {
+    let mut views: Vec<(usize, Vec<usize>, Vec<usize>)> = Vec::new();
+    for (place, (view, feature)) in features.iter().enumerate() {
+        let at = views.iter().position(|(other, ..)| other == view).unwrap_or_else(|| {
+            views.push((*view, Vec::new(), Vec::new()));
+            views.len() - 1
+        });
+        views[at].1.push(*feature);
+        views[at].2.push(place);
+    }
+    views
+}
+
 fn flat_names(definitions: &Definitions, entity: usize, features: &[(usize, usize)]) -> Vec<String> {
-    let mut taken: std::collections::HashSet<&str> =
-        definitions.entities[entity].key.iter().map(|(field, _)| field.as_str()).collect();
+    let mut taken: HashSet<&str> = definitions.entities[entity].key.iter().map(|(field, _)| field.as_str()).collect();
     let name = |(view, feature): &(usize, usize)| {
         let view = &definitions.views[*view];
         let own = view.features[*feature].name.as_str();

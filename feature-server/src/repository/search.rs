@@ -1,78 +1,80 @@
-//! Which entities a view in MongoDB knows, by what it says of them.
+//! A search for entities by their values in MongoDB, and the page that it finds.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use millrace_common::clock::now_ms;
-use millrace_common::stores::profiles::{self, Condition, FoundProfile};
+use millrace_common::stores::profiles::{self, Condition};
 use millrace_core::assemble::FeatureValue;
 use millrace_core::definitions::{Definitions, View};
+use millrace_core::finished::{Finished, Found};
 use millrace_core::key::KeyText;
 
-use super::Repository;
-use super::merge::{Finished, Instant, failed, from_finished};
+use super::completed_runs::CompletedRuns;
+use super::mongodb::ProfileSource;
+use super::time::ReadTime;
+use super::values::from_found;
 
-/// What is looked for.
-pub struct Search {
-    /// The definitions that the indices mean.
+/// A search for entities.
+pub struct EntitySearch {
+    /// The definitions that the indices refer to.
     pub definitions: Arc<Definitions>,
     /// Index of the view.
     pub view: usize,
-    /// What holds of each entity.
+    /// Conditions that every entity meets.
     pub conditions: Vec<Condition>,
-    /// Features whose values are wanted; indices into the view's.
+    /// Features whose values are wanted, as indices into the view's.
     pub features: Vec<usize>,
-    /// Only keys after this one.
+    /// Only keys after this one are found.
     pub after: Option<KeyText>,
     /// The most entities.
     pub limit: u16,
-    /// How long it may take.
+    /// How long the search may take.
     pub budget: Duration,
 }
 
 /// Some of the entities, in the order of their keys.
-pub struct Page {
+pub struct EntityPage {
     /// Keys, and the wanted values of each.
     pub entities: Vec<(KeyText, Vec<FeatureValue>)>,
-    /// The key after which the next page begins, if there is one.
+    /// The key after which the next page begins. None on the last page.
     pub next: Option<KeyText>,
 }
 
-impl Search {
+impl EntitySearch {
     /// The view that is searched.
     pub fn view(&self) -> &View {
         &self.definitions.views[self.view]
     }
-}
 
-impl Repository {
-    /// Finds entities whose values would be served now: what is past the view's `ttl`, or was not found by the last run
-    /// that completed, is not there.
-    pub async fn search(&self, search: &Search) -> Result<Page, String> {
-        let (view, now) = (search.view(), now_ms());
-        let completed = self.completed_runs().of(view);
-        let asked = profiles::Search {
+    /// Finds entities whose values would be served at `now`: those within the view's `ttl`, and in a batch view those
+    /// that the last completed run found.
+    pub async fn page(&self, source: &ProfileSource, runs: &CompletedRuns, now: i64) -> Result<EntityPage, String> {
+        let view = self.view();
+        let completed = runs.of(view);
+        let mut found = source.search(&self.query(completed, now)).await?;
+        let has_more = found.len() > usize::from(self.limit);
+        found.truncate(self.limit.into());
+        let at = ReadTime { as_of: None, now };
+        let entity = |(key, found): (String, Found<Finished>)| {
+            (KeyText::from_canonical(&key), from_found(view, &self.features, found, completed, at))
+        };
+        let entities: Vec<_> = found.into_iter().map(entity).collect();
+        let next = entities.last().filter(|_| has_more).map(|(key, _)| key.clone());
+        Ok(EntityPage { entities, next })
+    }
+
+    fn query(&self, completed: Option<u32>, now: i64) -> profiles::Search<'_> {
+        let view = self.view();
+        profiles::Search {
             view,
-            conditions: &search.conditions,
-            features: &search.features,
-            after: search.after.as_ref().map(KeyText::as_str),
-            // One more, to know whether there is a next page.
-            limit: search.limit.saturating_add(1),
+            conditions: &self.conditions,
+            features: &self.features,
+            after: self.after.as_ref().map(KeyText::as_str),
+            // One more than the page holds tells whether there is a next page.
+            limit: self.limit.saturating_add(1),
             since: view.ttl.map(|ttl| now.saturating_sub(ttl)),
             from_run: completed,
-            budget: search.budget,
-        };
-        let mut found = self.profiles.source().search(&asked).await?;
-        let is_more = found.len() > usize::from(search.limit);
-        found.truncate(search.limit.into());
-        let at = Instant { as_of: None, now };
-        let values = |profile: FoundProfile| match profile {
-            Ok(profile) => from_finished(view, &search.features, profile.map(Finished::from), completed, at),
-            Err(reason) => failed(view, &search.features, None, &reason),
-        };
-        let entity = |(key, profile): (String, FoundProfile)| (KeyText::from_canonical(&key), values(profile));
-        let entities: Vec<_> = found.into_iter().map(entity).collect();
-        let next = entities.last().filter(|_| is_more).map(|(key, _)| key.clone());
-        Ok(Page { entities, next })
+            budget: self.budget,
+        }
     }
 }

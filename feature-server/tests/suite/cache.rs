@@ -1,4 +1,5 @@
-//! What leaves MongoDB and ClickHouse, and how often: only what is asked for, and not again before its time.
+//! What the server reads from MongoDB and ClickHouse, and how often: only the requested features, and not again before the
+//! cached value expires.
 
 use crate::support;
 
@@ -15,7 +16,7 @@ use millrace_core::partition::{Partition, partition_of};
 use millrace_core::scalar::Scalar;
 use millrace_core::sql::BatchColumns;
 use millrace_feature_server::Config;
-use millrace_feature_server::repository::{Plan, Repository, Request, Warehouse};
+use millrace_feature_server::repository::{ClickHouseSource, FeatureRequest, Plan, Repository};
 use serde_json::json;
 use support::{PARTITIONS, World};
 
@@ -54,7 +55,7 @@ async fn survey(world: &World, view: &str, income: &str) {
 }
 
 #[tokio::test]
-async fn only_the_features_that_are_asked_for_leave_the_stores() {
+async fn only_the_requested_features_leave_the_stores() {
     let mut world = World::with("projection", YAML).await;
     world.apply().await;
     world.warehouse(&["7"], now_ms() - 1_000).await;
@@ -64,7 +65,7 @@ async fn only_the_features_that_are_asked_for_leave_the_stores() {
     let asked = || (mongodb.count(b"features.income\0"), clickhouse.count(b"countIf("));
     let others = || (mongodb.count(b"features.surveys\0"), clickhouse.count(b"maxOrNullIf("));
 
-    // As of an instant of its own, nothing is answered from the cache.
+    // A request that names an instant is not answered from the cache.
     let at = now_ms();
     let path = format!("/v1/features/household/7?features=profile:income,history:purchases&as_of={at}");
     let (_, body) = server.get(&path).await;
@@ -116,9 +117,13 @@ async fn a_value_is_served_again_unless_its_view_or_the_reader_says_otherwise() 
         survey(&world, view, "75-99K").await;
     }
     assert_eq!(incomes("").await, both("50-75K", "75-99K"));
-    assert_eq!((mongodb.finds() - finds, clickhouse.queries() - queries), (1, 0), "only what must be fresh is read");
+    assert_eq!(
+        (mongodb.finds() - finds, clickhouse.queries() - queries),
+        (1, 0),
+        "only the view without a cache is read"
+    );
     assert_eq!(incomes(&format!("&as_of={}", now_ms() + 1_000)).await, both("75-99K", "75-99K"));
-    assert_eq!(incomes("").await, both("75-99K", "75-99K"), "what was read anew is kept");
+    assert_eq!(incomes("").await, both("75-99K", "75-99K"), "the fresh value is cached");
     let (_, metrics) = server.text("/metrics").await;
     for name in ["hits", "misses", "evictions"] {
         assert!(metrics.contains(&format!("millrace_cache_{name}_total{{view=\"profile@1\"}}")), "{metrics}");
@@ -130,7 +135,7 @@ async fn a_value_is_served_again_unless_its_view_or_the_reader_says_otherwise() 
 }
 
 #[tokio::test]
-async fn many_that_ask_for_different_keys_share_queries_and_none_is_refused() {
+async fn requests_for_different_keys_share_queries_and_none_is_refused() {
     let mut world = World::with("shared_query", YAML).await;
     world.apply().await;
     world.warehouse(&["1", "20", "40"], now_ms() - 1_000).await;
@@ -150,7 +155,7 @@ async fn many_that_ask_for_different_keys_share_queries_and_none_is_refused() {
 }
 
 #[tokio::test]
-async fn a_run_that_completes_ends_what_was_kept_of_the_one_before() {
+async fn a_completed_run_replaces_cached_values_of_the_run_before() {
     let world = World::with(
         "cache_run",
         "entities: { household: { key: household_id, type: int64 } }\nevents: { visit: { partition_by: household } }\n\
@@ -161,7 +166,7 @@ async fn a_run_that_completes_ends_what_was_kept_of_the_one_before() {
     let config = Config::parse_from(["feature-server", "--mongodb-budget", "5s", "--deadline", "5s"]);
     let profiles =
         async || ProfileStore::connect(&world.urls.mongodb, &world.namespace, 2, Duration::from_secs(5)).await.unwrap();
-    let warehouse = Warehouse::new(&world.urls.clickhouse, &world.namespace, Duration::from_secs(5)).unwrap();
+    let warehouse = ClickHouseSource::new(&world.urls.clickhouse, &world.namespace, Duration::from_secs(5)).unwrap();
     let repository = Repository::new(profiles().await, warehouse, config.budgets, config.cache, &config.on_demand);
     let plan = Arc::new(Plan::new(world.definitions.clone(), &world.names, PARTITIONS, 0, &[(0, 0)]));
     let writes = async |number: u32, row: &str| {
@@ -173,7 +178,7 @@ async fn a_run_that_completes_ends_what_was_kept_of_the_one_before() {
     };
     let reads = async || {
         let keys = ["7", "8"].map(KeyText::from_canonical).to_vec();
-        let answer = repository.read(&Request::new(plan.clone(), keys, None)).await;
+        let answer = repository.read(&FeatureRequest::new(plan.clone(), keys, None)).await;
         answer.rows.into_iter().map(|row| (row.values[0].value.clone(), row.values[0].run)).collect::<Vec<_>>()
     };
     let completes = |number: u32| repository.set_completed_runs(HashMap::from([(view.id(), number)]));
@@ -182,7 +187,7 @@ async fn a_run_that_completes_ends_what_was_kept_of_the_one_before() {
     completes(3);
     assert_eq!(reads().await, [(json!(1), Some(3)), (json!(1), Some(3))]);
     writes(4, "[7, 2]").await;
-    assert_eq!(reads().await, [(json!(1), Some(3)), (json!(1), Some(3))], "kept while the run is under way");
+    assert_eq!(reads().await, [(json!(1), Some(3)), (json!(1), Some(3))], "cached while the run is in progress");
     completes(4);
     assert_eq!(reads().await, [(json!(2), Some(4)), (json!(null), None)], "the run did not find household 8");
 }

@@ -1,4 +1,4 @@
-//! Entities found by what MongoDB holds of them.
+//! Finding entities by their values in MongoDB.
 
 use crate::support;
 
@@ -85,14 +85,14 @@ async fn entities_are_found_by_their_values() {
         { "key": 10, "values": { "profile:surveys": 1, "profile:income": "50-74K" } },
     ] });
     assert_eq!(body, expected);
-    assert_eq!(found(&server, "view=profile&version=2").await.0, Vec::<Json>::new(), "nobody carries version 2 yet");
+    assert_eq!(found(&server, "view=profile&version=2").await.0, Vec::<Json>::new(), "no document has version 2 yet");
     assert_eq!(found(&server, "view=met").await.0, Vec::<Json>::new(), "a view without documents");
     let (_, metrics) = server.text("/metrics").await;
     assert!(metrics.contains("millrace_read_requests_total{door=\"entities\",outcome=\"ok\"}"), "{metrics}");
 }
 
 #[tokio::test]
-async fn a_list_exists_whatever_is_in_it() {
+async fn a_list_exists_even_if_it_is_empty() {
     let world = World::with("entities_lists", YAML).await;
     world.apply().await;
     for (household, names) in
@@ -118,7 +118,7 @@ async fn pages_follow_the_keys_while_others_write() {
     let server = world.ready_server().await;
     let (first, next) = found(&server, "view=profile&limit=2").await;
     assert_eq!((first, &next), (vec![json!(1), json!(2)], &json!("2")));
-    // Behind the cursor and before it.
+    // One write before the cursor, and one after it.
     survey(&world, 1, 1, now_ms() + 1, Some("y")).await;
     survey(&world, 1, 4, now_ms(), Some("x")).await;
     let (second, next) = found(&server, "view=profile&limit=2&cursor=2").await;
@@ -150,9 +150,13 @@ async fn what_is_wrong_with_a_search_is_said_precisely() {
         ("view=profil", "view", "no view `profil@1`; in mongodb there is profile@1"),
         ("view=profile&version=3", "view", "no view `profile@3`"),
         ("view=profile&version=two", "version", "a whole number"),
-        ("view=surveys", "view", "`surveys@1` is in redis; entities are found in mongodb: there is profile@1"),
+        (
+            "view=surveys",
+            "view",
+            "`surveys@1` is in redis, and only views in mongodb can be searched; there is profile@1",
+        ),
         ("view=profile&where=incom=1", "where", "no feature `incom` in view `profile@1`; there is income, surveys"),
-        ("view=profile&where=surveys=many", "where", "`many` is no int64"),
+        ("view=profile&where=surveys=many", "where", "`many` is not of type int64"),
         ("view=profile&features=incom", "features", "there is income, surveys"),
         ("view=profile&limit=0", "limit", "from 1 to 1000"),
         ("view=profile&limit=1001", "limit", "from 1 to 1000"),

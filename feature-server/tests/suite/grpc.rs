@@ -1,4 +1,4 @@
-//! The gRPC doors over the real stores, asked by tonic's client.
+//! The gRPC API over the real stores, called by tonic's client.
 
 use crate::support;
 
@@ -93,14 +93,14 @@ async fn realtime_features_have_the_names_that_were_asked() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_call_has_its_code() {
+async fn each_error_of_a_call_has_its_code() {
     let world = World::new("grpc_errors").await;
     let server = world.ready_server().await;
     for (key, names, code, part) in [
         ("7", vec![], Code::InvalidArgument, "at least one feature"),
         ("x7", vec!["total_1h"], Code::InvalidArgument, "entity_id: not a key of household"),
         ("7", vec!["total_1h", "lines"], Code::InvalidArgument, "one entity at a time"),
-        ("7", vec!["totals"], Code::NotFound, "`totals` is no feature"),
+        ("7", vec!["totals"], Code::NotFound, "`totals` is not a feature"),
         ("7", vec!["spend:totals"], Code::NotFound, "there is total_1h, total_lifetime, largest_1m"),
         ("7", vec!["spending:total"], Code::NotFound, "spend@1, profile@1, history@1, popularity@1"),
         ("7", vec!["total_1h"], Code::NotFound, "features not found for household"),
@@ -134,7 +134,7 @@ async fn what_is_wrong_with_a_call_has_its_code() {
     }
     let status = server.features().stream_features(stream([], None)).await.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument, "{status}");
-    // A state that nobody can read is our own failure.
+    // A state that cannot be decoded is a failure of the server.
     let writer = partition_of("3", PARTITIONS).0;
     let junk = [&[1][..], &[0; 20], b"junk"].concat();
     world.put_bytes(0, "spend@1", "3", writer, junk).await;
@@ -144,7 +144,7 @@ async fn what_is_wrong_with_a_call_has_its_code() {
 }
 
 #[tokio::test]
-async fn typed_features_stand_in_declared_order_and_say_what_they_are() {
+async fn typed_features_stand_in_declared_order_with_status_source_and_version() {
     let world = World::new("grpc_typed").await;
     world.purchases("7", &[115, 250]).await;
     let server = world.ready_server().await;
@@ -276,7 +276,7 @@ async fn a_stream_waits_for_a_slow_store() {
     let redis = world.stack.redis();
     redis.pause().unwrap();
     let one = server.features().get_features(get("7", of_service("basket@1"))).await.unwrap().into_inner();
-    assert_eq!(one.status(), Status::Error, "a model is not kept waiting");
+    assert_eq!(one.status(), Status::Error, "a model does not wait");
     let mut rows = server.features().stream_features(stream(0..10, of_service("basket@1"))).await.unwrap().into_inner();
     tokio::time::sleep(Duration::from_millis(500)).await;
     redis.resume().unwrap();
@@ -284,14 +284,14 @@ async fn a_stream_waits_for_a_slow_store() {
     assert_eq!(rows[7].status(), Status::Present, "{rows:?}");
 }
 
-/// A counter out of the metrics of this process, which all its tests share.
+/// Reads a counter of this process. All its tests share the counters.
 fn counted(metrics: &str, name: &str) -> u64 {
     let line = metrics.lines().find_map(|line| line.strip_prefix(name));
     line.and_then(|value| value.trim().parse().ok()).unwrap_or(0)
 }
 
 #[tokio::test]
-async fn a_store_that_is_away_costs_typed_calls_its_values_and_realtime_ones_all() {
+async fn an_unavailable_store_costs_typed_calls_its_values_and_fails_realtime_calls() {
     let mut world = World::new("grpc_away").await;
     world.purchases("7", &[115]).await;
     world.urls.mongodb = format!("mongodb://{NOWHERE}");
@@ -331,8 +331,9 @@ async fn health(server: &Server, service: &str) -> Result<ServingStatus, Code> {
     answer.map(|answer| answer.into_inner().status()).map_err(|status| status.code())
 }
 
-/// What the server says. A client that keeps its own clock may give up first where both share a busy machine.
-async fn the_servers_word(call: impl AsyncFn() -> tonic::Status) -> tonic::Status {
+/// The status that the server gives. On a busy machine the client's own clock may end a call first; such a call is
+/// repeated.
+async fn status_of_the_server(call: impl AsyncFn() -> tonic::Status) -> tonic::Status {
     for _ in 0..100 {
         let status = call().await;
         if status.code() != Code::Cancelled {
@@ -343,7 +344,7 @@ async fn the_servers_word(call: impl AsyncFn() -> tonic::Status) -> tonic::Statu
 }
 
 #[tokio::test]
-async fn the_clients_deadline_is_kept_and_is_not_the_stores_fault() {
+async fn the_clients_deadline_is_kept_and_does_not_open_the_circuit_breaker() {
     let dir = tempfile::tempdir().unwrap();
     let world = World::with_own_redis("grpc_deadline", dir.path()).await;
     world.purchases("7", &[115]).await;
@@ -358,14 +359,14 @@ async fn the_clients_deadline_is_kept_and_is_not_the_stores_fault() {
     };
     // Redis hangs: what only Redis has is late; what MongoDB has arrives.
     for _ in 0..8 {
-        let status = the_servers_word(async || {
+        let status = status_of_the_server(async || {
             let mut request = Request::new(realtime("7", &["total_1h", "income"]));
             request.set_timeout(Duration::from_millis(100));
             server.store().get_realtime_features(request).await.unwrap_err()
         });
         assert_eq!(status.await.code(), Code::DeadlineExceeded);
     }
-    let status = the_servers_word(async || {
+    let status = status_of_the_server(async || {
         let mut request = Request::new(get("7", of_service("basket@1")));
         request.set_timeout(Duration::from_millis(100));
         server.features().get_features(request).await.unwrap_err()
@@ -378,7 +379,8 @@ async fn the_clients_deadline_is_kept_and_is_not_the_stores_fault() {
     let answer = server.features().get_features(within(Duration::from_secs(2))).await.unwrap().into_inner();
     assert_eq!(answer.features[0].status(), Status::Error);
     assert_eq!(answer.features[2].status(), Status::Present, "{answer:?}");
-    // All these calls were too late, and still the store does not count as away: the first call after it came back is answered.
+    // All these calls were too late, but the circuit breaker is still closed: the first call after the store resumed is
+    // answered.
     redis.resume().unwrap();
     let answer = server.features().get_features(within(Duration::from_secs(30))).await.unwrap().into_inner();
     assert_eq!(answer.status(), Status::Present, "{answer:?}");

@@ -1,4 +1,4 @@
-//! The REST doors over the real stores.
+//! The REST API over the real stores.
 
 use crate::support;
 
@@ -55,7 +55,7 @@ async fn many_keys_are_answered_in_request_order() {
 }
 
 #[tokio::test]
-async fn an_entity_that_is_no_partition_key_is_merged_from_all_partitions() {
+async fn an_entity_that_is_not_the_partition_key_is_merged_from_all_partitions() {
     let world = World::new("merge_slots").await;
     for writer in 0..PARTITIONS {
         let events = vec![(now_ms(), Vec::new()); usize::from(writer) + 1];
@@ -70,7 +70,7 @@ async fn an_entity_that_is_no_partition_key_is_merged_from_all_partitions() {
 }
 
 #[tokio::test]
-async fn statuses_tell_the_truth() {
+async fn every_value_has_its_true_status() {
     let world = World::new("statuses").await;
     let (two_minutes, two_hours) = (now_ms() - 120_000, now_ms() - 7_200_000);
     for (key, time) in [("1", two_minutes), ("2", two_hours)] {
@@ -95,7 +95,7 @@ async fn statuses_tell_the_truth() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_no_hash_costs_its_own_values_however_often_it_is_asked_for() {
+async fn a_key_that_is_not_a_hash_costs_its_own_values_however_often_it_is_read() {
     let world = World::new("wrong_type").await;
     world.purchases("1", &[115]).await;
     let mut redis = TcpStream::connect(world.urls.redis.trim_start_matches("redis://")).await.unwrap();
@@ -106,7 +106,7 @@ async fn a_key_that_is_no_hash_costs_its_own_values_however_often_it_is_asked_fo
     assert_eq!(&answer, b"+OK\r\n");
     let server = world.ready_server().await;
     let body = json!({ "entity": "household", "keys": [1, 2], "features": ["spend:total_lifetime"], "metadata": true });
-    // More often than failures after which a store counts as away.
+    // More reads than the failures after which the circuit breaker opens.
     for _ in 0..10 {
         let (status, body) = server.post("/v1/features", &body).await;
         let of = |row: usize| &body["results"][row]["metadata"]["spend:total_lifetime"];
@@ -114,7 +114,7 @@ async fn a_key_that_is_no_hash_costs_its_own_values_however_often_it_is_asked_fo
         assert_eq!(body["results"][0]["values"]["spend:total_lifetime"], "1.15");
         assert!(of(1)["reason"].as_str().unwrap().contains("holds no hash"), "{body}");
     }
-    // Forms without a place for statuses do not show a default as if it were the truth.
+    // Forms without statuses do not show a default as if it were the value.
     let (status, body) = server.get("/api/v1/features/household/2").await;
     assert_eq!((status, body["error"].as_str().unwrap().contains("holds no hash")), (503, true), "{body}");
     let vector = |metadata: bool| json!({ "entity_ids": [1, 2], "feature_version": "basket", "metadata": metadata });
@@ -125,7 +125,7 @@ async fn a_key_that_is_no_hash_costs_its_own_values_however_often_it_is_asked_fo
 }
 
 #[tokio::test]
-async fn a_body_that_does_not_arrive_is_not_waited_for() {
+async fn a_body_that_does_not_arrive_in_time_is_refused() {
     let world = World::new("slow_body").await;
     let server = world.serve(&["--body-timeout", "200ms"]).await;
     let address = server.base.trim_start_matches("http://");
@@ -137,10 +137,12 @@ async fn a_body_that_does_not_arrive_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn a_list_of_features_has_one_an_item() {
+async fn a_list_of_features_has_one_per_item() {
     let world = World::new("lists").await;
     let server = world.ready_server().await;
-    for (features, says) in [(json!([]), "at least one"), (json!(["spend:total_1h,spend:largest_1m"]), "one an item")] {
+    for (features, says) in
+        [(json!([]), "at least one"), (json!(["spend:total_1h,spend:largest_1m"]), "one feature per item")]
+    {
         let body = json!({ "entity": "household", "keys": [1], "features": features });
         let (status, body) = server.post("/v1/features", &body).await;
         assert_eq!((status, &body["field"]), (400, &json!("features")), "{body}");
@@ -148,7 +150,7 @@ async fn a_list_of_features_has_one_an_item() {
     }
 }
 
-/// A header that `put` compares, and no state behind it.
+/// A valid header, which `put` compares, followed by bytes that are not a state.
 fn junk() -> Vec<u8> {
     let mut bytes = vec![1];
     bytes.extend([0; 20]);
@@ -171,7 +173,7 @@ async fn an_instant_before_a_views_newest_event_costs_that_view_alone() {
     assert_eq!(metadata["spend:total_1h"]["status"], "ERROR", "{body}");
     assert_eq!(metadata["profile:income"]["status"], "PRESENT");
     assert_eq!(body["results"][0]["status"], "ERROR");
-    // Without an instant, a view whose newest event lies ahead of our clock is read at that event.
+    // Without an instant, a view whose newest event lies ahead of this clock is read at that event.
     let (_, body) = server.get("/v1/features/household/7?features=spend:total_1h").await;
     assert_eq!(body["results"][0]["values"]["spend:total_1h"], "1.00", "{body}");
 }
@@ -194,7 +196,7 @@ async fn the_flat_form_has_every_streamed_feature() {
 }
 
 #[tokio::test]
-async fn vectors_have_null_for_what_nothing_knows() {
+async fn vectors_have_null_for_an_entity_that_no_view_knows() {
     let world = World::new("vectors").await;
     world.purchases("7", &[115]).await;
     let server = world.ready_server().await;
@@ -231,7 +233,7 @@ async fn versions_of_a_service_stand_side_by_side_in_declared_order() {
 }
 
 #[tokio::test]
-async fn each_value_of_a_vector_can_carry_what_is_true_of_it() {
+async fn each_value_of_a_vector_can_have_its_status_and_source() {
     let world = World::new("described").await;
     let before = now_ms();
     world.purchases("7", &[115]).await;
@@ -255,7 +257,7 @@ async fn each_value_of_a_vector_can_carry_what_is_true_of_it() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_request_is_said_precisely() {
+async fn an_error_names_the_field_and_what_is_wrong() {
     let world = World::new("errors").await;
     let server = world.ready_server().await;
     for (path, status, field, part) in [
@@ -284,7 +286,8 @@ async fn what_is_wrong_with_a_request_is_said_precisely() {
     assert_eq!(server.post("/v1/catalog", &json!({})).await.0, 405);
 }
 
-/// More than a connection's buffers hold: who is still sending it gets the answer, and no reset.
+/// The body is larger than a connection's buffers, so the client is still sending when it is refused. It gets the answer
+/// and not a reset.
 #[tokio::test]
 async fn a_body_over_the_limit_is_read_on_and_its_connection_closed() {
     let world = World::new("too_large").await;
@@ -302,7 +305,7 @@ async fn a_body_over_the_limit_is_read_on_and_its_connection_closed() {
 }
 
 #[tokio::test]
-async fn a_store_that_is_away_costs_its_own_features_only() {
+async fn an_unavailable_store_costs_its_own_features_only() {
     let mut world = World::new("away").await;
     world.purchases("7", &[115]).await;
     world.urls.mongodb = format!("mongodb://{NOWHERE}");
@@ -363,7 +366,7 @@ async fn migrate_warehouse(world: &World) {
 }
 
 #[tokio::test]
-async fn a_server_without_its_log_waits_and_says_so() {
+async fn a_server_without_its_log_waits_and_its_readiness_says_so() {
     let mut world = World::new("no_log").await;
     world.urls.redis = format!("redis://{NOWHERE}");
     let server = world.serve(&[]).await;

@@ -96,7 +96,7 @@ impl Fixture {
 
     async fn values(&self, key: &str) -> Vec<Option<Json>> {
         let rows = self.store.read(&self.definitions.views[0], &[0, 1], &[key]).await.unwrap();
-        rows[0].clone().unwrap().unwrap().values.into_iter().map(Result::unwrap).collect()
+        rows[0].clone().known().unwrap().values.into_iter().map(Result::unwrap).collect()
     }
 
     /// What `values` answers after entries `1..upto`.

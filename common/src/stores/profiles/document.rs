@@ -9,6 +9,7 @@ use millrace_core::batch::Run;
 use millrace_core::codec;
 use millrace_core::decimal::{DecimalType, MAX_PRECISION};
 use millrace_core::definitions::{Feature, ValueType, View};
+use millrace_core::finished::Finished;
 use millrace_core::partition::Partition;
 use millrace_core::position::Position;
 use millrace_core::scalar::int_json;
@@ -27,17 +28,6 @@ const STREAM: &str = "stream";
 const BATCH: &str = "batch";
 /// Digits that a `Decimal128` holds.
 const DECIMAL128_DIGITS: usize = 34;
-
-/// What a view knows of one key, for readers.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Profile {
-    /// Feature time of the newest event absorbed, epoch ms.
-    pub newest: Option<i64>,
-    /// The run that wrote it, of a batch view.
-    pub run: Option<Run>,
-    /// For each wanted feature its value, none where there is nothing to show, or why there is none.
-    pub values: Vec<Result<Option<Json>, String>>,
-}
 
 /// The collection of a view.
 pub(super) fn collection(view: &View) -> String {
@@ -138,7 +128,7 @@ pub(super) fn checkpoint(raw: &RawDocument) -> Result<Checkpoint, ProfileError> 
 }
 
 /// Takes the wanted features out of a document.
-pub(super) fn profile(view: &View, wanted: &[usize], raw: &RawDocument) -> Result<Profile, ProfileError> {
+pub(super) fn profile(view: &View, wanted: &[usize], raw: &RawDocument) -> Result<Finished, ProfileError> {
     let updated_at = raw.get_document("metadata").and_then(|metadata| metadata.get_datetime("updated_at"));
     let features = raw.get_document("features").map_err(unexpected)?;
     let value = |index: &usize| {
@@ -155,7 +145,7 @@ pub(super) fn profile(view: &View, wanted: &[usize], raw: &RawDocument) -> Resul
     };
     let newest = updated_at.ok().map(DateTime::timestamp_millis);
     let run = view.batch.as_ref().map(|_| checkpoint(raw).map(Run::of)).transpose()?;
-    Ok(Profile { newest, run, values: wanted.iter().map(value).collect() })
+    Ok(Finished { newest, run, values: wanted.iter().map(value).collect() })
 }
 
 fn checkpoint_document(checkpoint: Checkpoint, partition: Partition) -> Document {

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use futures::TryStreamExt;
 use millrace_core::definitions::{ValueType, View};
+use millrace_core::finished::{Finished, Found};
 use mongodb::bson::{Bson, Document, RawDocumentBuf, doc};
 use mongodb::error::ErrorKind;
 use serde_json::Value as Json;
 
-use super::{FoundProfile, ProfileError, ProfileStore, document, readable};
+use super::{ProfileError, ProfileStore, document, readable};
 
 /// The server has stopped a query that took too long.
 const MAX_TIME_EXPIRED: i32 = 50;
@@ -67,7 +68,7 @@ pub enum Test {
 
 impl ProfileStore {
     /// The entities of a page, with the values of the wanted features, if any are.
-    pub async fn search(&self, search: &Search<'_>) -> Result<Vec<(String, FoundProfile)>, ProfileError> {
+    pub async fn search(&self, search: &Search<'_>) -> Result<Vec<(String, Found<Finished>)>, ProfileError> {
         let Search { view, features, budget, .. } = *search;
         let projection = if features.is_empty() {
             doc! { "_id": 1 }
@@ -85,8 +86,11 @@ impl ProfileStore {
             Ok(Ok(found)) => found,
         };
         let entity = |raw: &RawDocumentBuf| {
-            let profile = (!features.is_empty()).then(|| readable(document::profile(view, features, raw)));
-            Ok((document::key(raw)?, profile.transpose()))
+            let key = document::key(raw)?;
+            if features.is_empty() {
+                return Ok((key, Found::Unknown));
+            }
+            Ok((key, readable(document::profile(view, features, raw))))
         };
         found.iter().map(entity).collect()
     }
