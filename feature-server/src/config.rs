@@ -1,4 +1,4 @@
-//! Settings of the feature server.
+//! The settings of the feature server. The doc comments are the help texts.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -10,27 +10,27 @@ use millrace_common::config::{ProcessConfig, StoreConfig, parse_duration};
 #[derive(Clone, Debug, Parser)]
 #[command(name = "feature-server", version)]
 pub struct Config {
-    /// Where features are served. Loopback unless told otherwise.
+    /// The address of REST and GraphQL. Loopback unless set otherwise.
     #[arg(long, env = "MILLRACE_SERVE_LISTEN", default_value = "127.0.0.1:8081")]
     pub listen: SocketAddr,
 
-    /// Where features are served over gRPC. Loopback unless told otherwise.
+    /// The address of gRPC. Loopback unless set otherwise.
     #[arg(long, env = "MILLRACE_SERVE_GRPC_LISTEN", default_value = "127.0.0.1:50051")]
     pub grpc_listen: SocketAddr,
 
-    /// What one request may ask for.
+    /// The limits of requests.
     #[command(flatten)]
     pub limits: Limits,
 
-    /// How long each store may take.
+    /// The time budgets, and the connections to the stores.
     #[command(flatten)]
     pub budgets: Budgets,
 
-    /// Values that are served again.
+    /// The cache.
     #[command(flatten)]
     pub cache: CacheConfig,
 
-    /// Views that ClickHouse computes at read.
+    /// Views that ClickHouse computes when they are read.
     #[command(flatten)]
     pub on_demand: OnDemandConfig,
 
@@ -43,23 +43,23 @@ pub struct Config {
     pub process: ProcessConfig,
 }
 
-/// What one request may ask for; beyond it the answer is a 4xx that says so.
+/// The limits of requests. A request that exceeds one is refused with an error that names the limit.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Limits")]
 pub struct Limits {
-    /// Keys in one request.
+    /// The most keys in one request.
     #[arg(long, env = "MILLRACE_SERVE_MAX_KEYS", default_value_t = 1_000)]
     pub max_keys: usize,
 
-    /// Features in one request.
+    /// The most features in one request.
     #[arg(long, env = "MILLRACE_SERVE_MAX_FEATURES", default_value_t = 1_000)]
     pub max_features: usize,
 
-    /// Keys times features in one request: bounds the memory of its answer.
+    /// The most values in one request, which is its keys times its features. Bounds the memory of its answer.
     #[arg(long, env = "MILLRACE_SERVE_MAX_VALUES", default_value_t = 100_000)]
     pub max_values: usize,
 
-    /// The largest request body, or gRPC message, in bytes; a thousand keys of 256 bytes fit in.
+    /// The largest request body or gRPC message, in bytes. A thousand keys of 256 bytes fit into the default.
     #[arg(long, env = "MILLRACE_SERVE_MAX_BODY", default_value_t = 1024 * 1024)]
     pub max_body: usize,
 
@@ -67,96 +67,97 @@ pub struct Limits {
     #[arg(long, env = "MILLRACE_SERVE_BODY_TIMEOUT", default_value = "10s", value_parser = parse_duration)]
     pub body_timeout: Duration,
 
-    /// The most requests in hand at once; beyond it the answer is 503, so that memory stays bounded.
+    /// The most requests in progress at once. Any more are answered with 503, so that memory stays bounded.
     #[arg(long, env = "MILLRACE_SERVE_MAX_REQUESTS", default_value_t = 2_000)]
     pub max_requests: usize,
 
-    /// Searches for entities in hand at once: they may go through all documents of a view.
+    /// The most searches for entities in progress at once. A search may read all documents of a view.
     #[arg(long, env = "MILLRACE_SERVE_MAX_SEARCHES", default_value_t = 4)]
     pub max_searches: usize,
 
-    /// gRPC streams at once; each holds its keys in memory, some hundred bytes each.
+    /// The most gRPC streams at once. Each keeps its keys in memory, some hundred bytes per key.
     #[arg(long, env = "MILLRACE_SERVE_MAX_STREAMS", default_value_t = 4)]
     pub max_streams: usize,
 
-    /// The largest request of a gRPC stream in bytes; some millions of keys fit in.
+    /// The largest request of a gRPC stream, in bytes. Some millions of keys fit into the default.
     #[arg(long, env = "MILLRACE_SERVE_MAX_STREAM_BODY", default_value_t = 64 * 1024 * 1024)]
     pub max_stream_body: usize,
 
-    /// Fields inside each other in one GraphQL query.
+    /// The most nested fields in one GraphQL query.
     #[arg(long, env = "MILLRACE_SERVE_MAX_DEPTH", default_value_t = 10)]
     pub max_depth: usize,
 
-    /// Fields in one GraphQL query, fragments spelled out; tools that look at the schema select some 300.
+    /// The most fields in one GraphQL query, with each fragment counted where it is used. Tools that read the schema select
+    /// some 300.
     #[arg(long, env = "MILLRACE_SERVE_MAX_SELECTED", default_value_t = 1_000)]
     pub max_selected: usize,
 }
 
-/// How long a store may take before its features come back without it.
+/// How long each store may take. Features of a store that takes longer are answered with the status ERROR.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Time budgets")]
 pub struct Budgets {
-    /// The feature state (Redis).
+    /// For the feature state (Redis).
     #[arg(long = "redis-budget", env = "MILLRACE_SERVE_REDIS_BUDGET", default_value = "100ms", value_parser = parse_duration)]
     pub redis: Duration,
 
-    /// Profiles (MongoDB).
+    /// For profiles (MongoDB).
     #[arg(long = "mongodb-budget", env = "MILLRACE_SERVE_MONGODB_BUDGET", default_value = "100ms", value_parser = parse_duration)]
     pub mongodb: Duration,
 
-    /// On-demand views (ClickHouse). A query that takes longer goes on, and its result serves the next request.
+    /// For on-demand views (ClickHouse). A query that takes longer goes on, and its result serves the next request.
     #[arg(long = "clickhouse-budget", env = "MILLRACE_SERVE_CLICKHOUSE_BUDGET", default_value = "100ms", value_parser = parse_duration)]
     pub clickhouse: Duration,
 
-    /// The whole answer: no store's budget reaches beyond it.
+    /// For the whole answer. It also limits the budget of each store.
     #[arg(long, env = "MILLRACE_SERVE_DEADLINE", default_value = "250ms", value_parser = parse_duration)]
     pub deadline: Duration,
 
-    /// A store's part of some hundred rows of a gRPC stream, for which nobody waits alone: a slow store is waited for.
+    /// For each store's part of some hundred rows of a gRPC stream. It is longer, because no model waits for a single row.
     #[arg(long = "stream-budget", env = "MILLRACE_SERVE_STREAM_BUDGET", default_value = "10s", value_parser = parse_duration)]
     pub stream: Duration,
 
-    /// A search for entities: people and jobs ask for it, not models.
+    /// For a search for entities. It is longer, because people and jobs search, not models.
     #[arg(long = "search-budget", env = "MILLRACE_SERVE_SEARCH_BUDGET", default_value = "2s", value_parser = parse_duration)]
     pub search: Duration,
 
-    /// Connections to the feature state. Requests share them and their pipelines: the fewer, the more requests go out
-    /// and come back in one call of the kernel; with two, a large answer does not hold up all others.
+    /// Connections to the feature state. Requests share them and their pipelines. With few connections, more requests share
+    /// one system call. With two, a large answer does not hold up all others.
     #[arg(long, env = "MILLRACE_SERVE_REDIS_CONNECTIONS", default_value_t = 2)]
     pub redis_connections: usize,
 
-    /// Connections to MongoDB, each of which carries one request at a time.
+    /// Connections to MongoDB. Each carries one request at a time.
     #[arg(long, env = "MILLRACE_SERVE_MONGODB_CONNECTIONS", default_value_t = 50)]
     pub mongodb_connections: u32,
 }
 
-/// Values of MongoDB and ClickHouse that are served again without asking the store. Those of Redis never are.
+/// The cache of values of MongoDB and ClickHouse. Values of Redis are never cached.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Cache")]
 pub struct CacheConfig {
-    /// How long a value is served again where its view has no `cache` of its own; never longer than the view's `ttl`.
+    /// How long a cached value is served where its view declares no `cache`. Never longer than the view's `ttl`.
     #[arg(long = "cache-ttl", env = "MILLRACE_SERVE_CACHE_TTL", default_value = "60s", value_parser = parse_duration)]
     pub ttl: Duration,
 
-    /// How long at most it is served again that a key is not known: new entities shall be seen soon.
+    /// How long it is served at most that a key is unknown. Short, so that new entities are seen soon.
     #[arg(long = "cache-absent-ttl", env = "MILLRACE_SERVE_CACHE_ABSENT_TTL", default_value = "5s", value_parser = parse_duration)]
     pub absent_ttl: Duration,
 
-    /// Bytes of values that are kept, roughly.
+    /// The size of the cache in bytes, roughly.
     #[arg(long = "cache-bytes", env = "MILLRACE_SERVE_CACHE_BYTES", default_value_t = 64 * 1024 * 1024)]
     pub bytes: u64,
 }
 
-/// Values that ClickHouse computes at read.
+/// Values that ClickHouse computes when they are read.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "On demand")]
 pub struct OnDemandConfig {
-    /// Queries that run at once, of one view at most a quarter of them. What is asked meanwhile waits and goes together
-    /// in the next.
+    /// The most queries in flight at once. One view gets at most a quarter of them. Requests that come meanwhile wait, and
+    /// share the next query.
     #[arg(long, env = "MILLRACE_SERVE_MAX_QUERIES", default_value_t = 8)]
     pub max_queries: usize,
 
-    /// How long one query may run.
+    /// How long one query may take.
     #[arg(long, env = "MILLRACE_SERVE_QUERY_TIMEOUT", default_value = "5s", value_parser = parse_duration)]
     pub query_timeout: Duration,
 }

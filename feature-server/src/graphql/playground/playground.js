@@ -1,11 +1,11 @@
-// The playground: sends what stands in the editors to this server, and shows its answer and its schema.
+// The playground: sends the query in the editor to this server, and shows the answer and the schema.
 "use strict";
 
 const ENDPOINT = "graphql";
 const MOST_REMEMBERED = 30;
 const byId = (id) => document.getElementById(id);
 
-/** An element with these properties and children; texts are texts, never markup. */
+/** Makes an element with these properties and children. Texts are inserted as text, never as markup. */
 function element(name, properties = {}, ...children) {
   const made = Object.assign(document.createElement(name), properties);
   made.append(...children);
@@ -48,7 +48,7 @@ async function run() {
       errors = parsed.errors ? parsed.errors.length : 0;
       shown = JSON.stringify(parsed, null, 2);
     } catch {
-      // Not JSON: shown as it came.
+      // The answer is not JSON, and is shown unchanged.
     }
     byId("result").textContent = shown;
     const told = errors === 0 ? "" : `, ${errors} error${errors > 1 ? "s" : ""}`;
@@ -60,7 +60,7 @@ async function run() {
   }
 }
 
-// History: kept in this browser alone.
+// The history, which is kept in this browser only.
 
 function remembered() {
   try {
@@ -79,7 +79,7 @@ function keep(entries) {
   try {
     localStorage.setItem("millrace-queries", JSON.stringify(entries));
   } catch {
-    // A browser that keeps nothing has no history.
+    // A browser without storage has no history.
   }
   showHistory();
 }
@@ -98,7 +98,7 @@ function edit({ query, variables }) {
   byId("variables").value = variables;
 }
 
-// Schema: what the server says of itself.
+// The schema of the server.
 
 const TYPE = "name kind ofType { name kind ofType { name kind ofType { name kind } } }";
 const INTROSPECTION = `{ __schema { types { name kind description
@@ -172,7 +172,7 @@ function search() {
   }
 }
 
-// Examples: of what is declared on this server.
+// Examples, made from the definitions of this server.
 
 const CATALOGUE = "{ views { name version entity store features { reference type window { kind length } } } services { name versions { reference entity } } }";
 
@@ -201,7 +201,7 @@ async function showExamples() {
   return examples;
 }
 
-/** Braces onto lines of their own. */
+/** Puts braces on their own lines. */
 function pretty(query) {
   let depth = 0;
   const words = query.replace(/([{}])/g, " $1 ").trim().split(/\s+/);
@@ -221,7 +221,7 @@ function onKey(event) {
     event.preventDefault();
     run();
   } else if (event.key === "Enter") {
-    // A new line begins where the last one began, deeper after an opening bracket.
+    // A new line is indented like the last one, and deeper after an opening bracket.
     const { value, selectionStart, selectionEnd } = event.target;
     const line = value.slice(0, selectionStart).split("\n").pop();
     const deeper = /[{([]\s*$/.test(line) ? "  " : "";
