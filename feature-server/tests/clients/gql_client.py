@@ -1,4 +1,4 @@
-"""A GraphQL client that nobody of Millrace wrote: it fetches the schema, checks queries against it, and runs them.
+"""Uses a GraphQL client library that is not part of Millrace: it fetches the schema, checks queries against it, and runs them.
 
 Usage: gql_client.py BASE_URL"""
 
@@ -26,12 +26,12 @@ with client as session:
     values = gql('{ features(entity: "household", keys: ["7"], service: "basket@2") { status values { name value status } } }')
     found["values"] = session.execute(values)["features"][0]
 
-    # What the schema does not have is refused before it is sent.
+    # The client refuses a field that the schema does not have before it sends the query.
     try:
         session.execute(gql("{ nothing }"))
     except GraphQLError as error:
         found["refused_here"] = str(error)
-    # What only the server can know is an error with a code.
+    # An error that only the server can find has a code.
     try:
         session.execute(gql('{ features(entity: "nobody", keys: ["7"]) { key } }'))
     except TransportQueryError as error:

@@ -1,8 +1,8 @@
-"""Uses the playground as a person would: types a query, runs it, reads the answer, looks into the schema and the history.
+"""Uses the playground like a person: types a query, runs it, reads the answer, and looks at the schema and the history.
 
-It looks from outside alone: the page's own policy forbids to evaluate scripts in it.
+It observes the page from outside only, because the page's policy forbids evaluating scripts in it.
 
-Usage: playground.py BASE_URL CHROMIUM [ARGUMENT ...]; with SCREENSHOT in the environment, a picture is written there."""
+Usage: playground.py BASE_URL CHROMIUM [ARGUMENT ...]; if SCREENSHOT is set in the environment, a screenshot is written to that file."""
 
 import json
 import os
@@ -21,7 +21,7 @@ with sync_playwright() as playwright:
     page.on("pageerror", lambda error: found["complaints"].append(str(error)))
     page.goto(base + "/playground")
 
-    # The examples are made from what is declared.
+    # The examples are made from the definitions.
     page.wait_for_selector("#examples option:nth-child(4)", state="attached")
     found["examples"] = page.locator("#examples option").all_text_contents()
 

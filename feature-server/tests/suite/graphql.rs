@@ -1,4 +1,4 @@
-//! The GraphQL door over the real stores.
+//! The GraphQL API over the real stores.
 
 use crate::support;
 
@@ -11,7 +11,7 @@ const GET: &str = "query($ids: [ID!]!, $names: [String!]!) {
 }";
 
 #[tokio::test]
-async fn feature_sets_stand_in_request_order_and_are_null_for_what_nothing_knows() {
+async fn feature_sets_stand_in_request_order_and_are_null_for_unknown_entities() {
     let world = World::new("ql_sets").await;
     world.purchases("1", &[100]).await;
     world.survey("2", "50-75K").await;
@@ -30,7 +30,7 @@ async fn feature_sets_stand_in_request_order_and_are_null_for_what_nothing_knows
 }
 
 #[tokio::test]
-async fn every_value_says_what_is_true_of_it() {
+async fn every_value_has_its_status_time_and_source() {
     let world = World::new("ql_values").await;
     world.purchases("7", &[115, 250]).await;
     world.warehouse(&["7"], now_ms() - 1_000).await;
@@ -64,7 +64,7 @@ async fn every_value_says_what_is_true_of_it() {
 }
 
 #[tokio::test]
-async fn a_store_that_is_away_costs_its_own_values_and_is_told_of() {
+async fn an_unavailable_store_costs_its_own_values_and_is_reported() {
     let mut world = World::new("ql_away").await;
     world.purchases("7", &[115]).await;
     world.urls.mongodb = format!("mongodb://{NOWHERE}");
@@ -99,7 +99,7 @@ async fn a_store_that_is_away_costs_its_own_values_and_is_told_of() {
 }
 
 #[tokio::test]
-async fn a_value_that_cannot_be_had_is_told_of_by_its_own_code() {
+async fn a_value_that_cannot_be_read_is_reported_with_its_own_code() {
     let world = World::new("ql_value_error").await;
     world.purchases("7", &[115]).await;
     let server = world.ready_server().await;
@@ -112,7 +112,7 @@ async fn a_value_that_cannot_be_had_is_told_of_by_its_own_code() {
 }
 
 #[tokio::test]
-async fn the_catalogue_can_be_asked_by_type() {
+async fn the_definitions_can_be_queried_by_type() {
     let world = World::new("ql_catalogue").await;
     let server = world.ready_server().await;
     let body = server
@@ -150,7 +150,7 @@ async fn the_catalogue_can_be_asked_by_type() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_query_is_said_precisely() {
+async fn an_error_says_what_is_wrong_with_the_query() {
     let world = World::new("ql_errors").await;
     let server = world.ready_server().await;
     let household = |rest: &str| format!(r#"{{ features(entity: "household", {rest}) {{ key }} }}"#);
@@ -183,7 +183,7 @@ async fn what_is_wrong_with_a_query_is_said_precisely() {
     assert!(body["errors"][0].get("locations").is_none(), "it stands nowhere: {body}");
     let (status, answer) = server.post("/graphql", &json!({ "query": "{ __typename }", "variables": [1] })).await;
     assert_eq!((status, &answer["field"]), (400, &json!("variables")), "{answer}");
-    // What is no request of GraphQL is answered as everywhere.
+    // A request that is not GraphQL is answered in the form of the other APIs.
     for (body, part) in
         [(json!([{ "query": "{ views { name } }" }]), "one request"), (json!({ "query": 1 }), "a string")]
     {
@@ -251,7 +251,7 @@ async fn a_query_may_come_in_the_url() {
 }
 
 #[tokio::test]
-async fn what_one_request_may_ask_for_is_bounded() {
+async fn one_request_is_limited() {
     let world = World::new("ql_limits").await;
     let server = world.ready_server().await;
     let refused = async |query: String, variables: Json| {
@@ -262,12 +262,12 @@ async fn what_one_request_may_ask_for_is_bounded() {
     let ids = |count: usize| Json::from_iter(0..count);
     let message = refused(GET.to_owned(), json!({ "ids": ids(1_001), "names": ["income"] })).await;
     assert_eq!(message, "1001 keys in one request; the most is 1000");
-    // All fields of a request together.
+    // All fields of a request count together.
     let two = "query($ids: [ID!]!) { a: getFeatures(entityIds: $ids, featureNames: [\"income\"]) { features }
         b: getFeatures(entityIds: $ids, featureNames: [\"income\"]) { features } }";
     let message = refused(two.to_owned(), json!({ "ids": ids(501) })).await;
     assert_eq!(message, "1002 keys in one request; the most is 1000");
-    // Aliases read nothing more and make the answer longer.
+    // Aliases do not read more, but make the answer longer.
     let aliases: String = (0..900).map(|number| format!("v{number}: value ")).collect();
     let many = format!(
         "query($ids: [ID!]!) {{ features(entity: \"household\", keys: $ids, service: \"basket\") {{ values {{ {aliases} }} }} }}"
@@ -285,7 +285,7 @@ async fn what_one_request_may_ask_for_is_bounded() {
 }
 
 #[tokio::test]
-async fn the_playground_needs_nothing_from_elsewhere() {
+async fn the_playground_loads_nothing_from_other_servers() {
     let world = World::new("ql_page").await;
     let server = world.serve(&[]).await;
     for (path, kind) in [

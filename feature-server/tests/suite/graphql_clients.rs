@@ -1,4 +1,4 @@
-//! Clients that nobody here wrote: a GraphQL library of Python, and a browser on the playground.
+//! Clients that are not part of Millrace: a GraphQL library of Python, and a browser on the playground.
 
 use crate::support;
 
@@ -41,7 +41,7 @@ async fn a_client_library_reads_the_schema_and_runs_queries() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_playground_runs_queries_in_a_browser_and_loads_nothing_from_elsewhere() {
+async fn the_playground_runs_queries_in_a_browser_and_loads_nothing_from_other_servers() {
     let world = World::new("ql_browser").await;
     world.purchases("7", &[115]).await;
     let server = world.ready_server().await;

@@ -1,5 +1,4 @@
-//! `StreamFeatures` with a reader that does not read, in a process of its own: these tests look at counters that all
-//! servers of a process share.
+//! `StreamFeatures` with a client that stops reading.
 
 use crate::support;
 
@@ -17,7 +16,7 @@ fn keys(count: u32) -> StreamFeaturesRequest {
     StreamFeaturesRequest { entity: "household".into(), keys, ..Default::default() }
 }
 
-/// Parts of 500 keys that were read for streams.
+/// The parts that were read for streams, each of 500 keys.
 async fn parts(server: &Server) -> u64 {
     let (_, metrics) = server.text("/metrics").await;
     let name = r#"millrace_read_seconds_count{door="grpc_stream"}"#;
@@ -25,7 +24,7 @@ async fn parts(server: &Server) -> u64 {
     line.and_then(|value| value.trim().parse().ok()).unwrap_or(0)
 }
 
-/// Waits until what the buffers between both sides take is read; nothing more is for as long as nobody takes it.
+/// Waits until the server has read as much as the buffers between both sides hold, and reads no more.
 async fn until_stalled(server: &Server) -> u64 {
     let stalled = async {
         let mut last = parts(server).await;
@@ -42,7 +41,7 @@ async fn until_stalled(server: &Server) -> u64 {
 }
 
 #[tokio::test]
-async fn a_reader_that_stops_holds_the_stores_back_and_one_that_leaves_frees_its_place() {
+async fn a_client_that_stops_reading_stops_the_reads_and_one_that_leaves_frees_its_permit() {
     let world = World::new("grpc_flow").await;
     clickhouse::migrate(&world.urls.clickhouse, &world.namespace).await.unwrap();
     let server = world.serve(&["--max-streams", "1"]).await;
@@ -78,7 +77,7 @@ async fn a_stream_that_takes_longer_than_the_grace_period_is_told_so() {
     rows.message().await.unwrap().unwrap();
     until_stalled(&server).await;
     server.stop();
-    // Nobody reads, so the stream cannot end within the grace period, and the process does not wait for it.
+    // The client does not read, so the stream cannot end within the grace period, and the process does not wait for it.
     let ended = tokio::time::timeout(LIMIT, server.ended()).await.unwrap();
     assert!(ended.unwrap_err().to_string().contains("did not finish within 1 s"));
     let told = async {

@@ -1,4 +1,4 @@
-//! One test binary for every door of the feature server on real stores.
+//! One test binary: every API of the feature server on real stores.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod cache;

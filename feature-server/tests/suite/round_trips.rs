@@ -1,5 +1,5 @@
-//! How often the stores are asked for one request, whichever door it comes through: counted by Redis itself, and by a
-//! wire-tap before the other two.
+//! How often one request makes the server ask each store, for every API. Redis counts its reads itself, and a wire-tap
+//! counts those of the other two.
 
 use crate::support;
 
@@ -53,7 +53,7 @@ struct Redis {
 }
 
 impl Redis {
-    /// How often it has read from a client since it was last asked.
+    /// The reads from clients that Redis has counted.
     async fn reads(&mut self) -> usize {
         self.connection.write_all(b"INFO stats\r\n").await.unwrap();
         let mut text = String::new();
@@ -66,16 +66,16 @@ impl Redis {
         line.unwrap().trim().parse().unwrap()
     }
 
-    /// How often it reads while `work` is done.
+    /// The reads that Redis counts during `work`.
     async fn during(&mut self, work: impl Future<Output = ()>) -> usize {
         let before = self.reads().await;
         work.await;
-        // Asking is a read too.
+        // Reading the counter is a read too.
         self.reads().await - before - 1
     }
 }
 
-/// A server that reads its features from a Redis of its own, and what it will serve of users 7 and 8.
+/// A server that reads its features from its own Redis, with features of the users 7 and 8.
 async fn served(dir: &std::path::Path) -> (World, Server, Redis, [Tap; 2]) {
     let mut world = World::with("round_trips", &yaml()).await;
     world.apply().await;
@@ -87,7 +87,7 @@ async fn served(dir: &std::path::Path) -> (World, Server, Redis, [Tap; 2]) {
     };
     let stack = Stack::up(options).await.unwrap();
     let log = std::mem::replace(&mut world.urls.redis, stack.redis_url().to_owned());
-    // What `put` needs comes with a log.
+    // `put` needs the function library, which comes with a log.
     let meta = millrace_common::log::LogMeta::new(PARTITIONS, 300_000);
     millrace_common::log::Log::create(&world.urls.redis, world.names.clone(), meta).await.unwrap();
     for key in ["7", "8"] {
@@ -108,11 +108,11 @@ async fn served(dir: &std::path::Path) -> (World, Server, Redis, [Tap; 2]) {
 const GET: &str = "query($names: [String!]!) { getFeatures(entityIds: [7, 8], featureNames: $names) { features } }";
 
 #[tokio::test]
-async fn one_request_is_one_round_trip_to_redis_whichever_door() {
+async fn one_request_is_one_round_trip_to_redis_in_every_api() {
     let dir = tempfile::tempdir().unwrap();
     let (_world, server, mut redis, _) = served(dir.path()).await;
     let names = names();
-    assert_eq!(redis.during(async {}).await, 0, "nobody else talks to it");
+    assert_eq!(redis.during(async {}).await, 0, "no other client uses it");
 
     let path = format!("/v1/features/user/7?features={}", names.join(","));
     let one = async { assert_eq!(server.get(&path).await.1["results"][0]["values"]["v24:f9"], 1) };
@@ -208,7 +208,7 @@ async fn one_request_is_one_round_trip_to_redis_whichever_door() {
 }
 
 #[tokio::test]
-async fn a_view_is_asked_for_once_in_each_of_the_other_stores() {
+async fn each_view_is_read_once_in_the_other_stores() {
     let dir = tempfile::tempdir().unwrap();
     let (_world, server, _redis, [mongodb, clickhouse]) = served(dir.path()).await;
     let (finds, queries) = (mongodb.finds(), clickhouse.queries());

@@ -1,4 +1,5 @@
-//! All doors stop together: no new work, and what is in hand is finished. `grpc_flow` has the stream that is not.
+//! Both listeners stop together: no new requests, and requests in progress are finished. A stream that is not finished is
+//! tested in `grpc_flow`.
 
 use crate::support;
 
@@ -29,7 +30,7 @@ fn stream(keys: u32) -> StreamFeaturesRequest {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn requests_and_streams_in_hand_are_finished_and_watches_told() {
+async fn requests_and_streams_in_progress_are_finished_and_watches_end() {
     let dir = tempfile::tempdir().unwrap();
     let world = World::with_own_redis("shutdown", dir.path()).await;
     world.purchases("7", &[115]).await;
@@ -44,7 +45,7 @@ async fn requests_and_streams_in_hand_are_finished_and_watches_told() {
     let mut watch = watch.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
     assert_eq!(watch.message().await.unwrap().unwrap().status(), ServingStatus::Serving);
 
-    // Redis hangs, so that requests of both doors are in hand.
+    // Redis hangs, so that a request is in progress on each listener.
     let redis = world.stack.redis();
     redis.pause().unwrap();
     let reading = tokio::spawn(async move {
@@ -59,8 +60,8 @@ async fn requests_and_streams_in_hand_are_finished_and_watches_told() {
         http.get(format!("{base}{path}")).send().await.unwrap().status().as_u16()
     });
     let grpc = tokio::spawn(async move { features.get_features(get()).await });
-    for door in ["features_get", "grpc_get"] {
-        let in_hand = format!("millrace_read_requests_in_hand{{door=\"{door}\"}} 1");
+    for endpoint in ["features_get", "grpc_get"] {
+        let in_hand = format!("millrace_read_requests_in_hand{{door=\"{endpoint}\"}} 1");
         server.until("/metrics", |_, metrics| metrics.contains(&in_hand)).await;
     }
 

@@ -1,20 +1,19 @@
-//! A feature server in this process, on the real stores that all tests of a checkout share, under a namespace of its
-//! own; and hands that write what the consumers would have written.
-#![allow(dead_code, clippy::unwrap_used, reason = "each test binary uses its own part, and a test may panic")]
+//! What the tests share: a namespace on the stores that all tests of a checkout share (`World`), a feature server in this
+//! process (`server`), and a wire-tap in front of a store (`tap`). The helpers write what the consumers would have written.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod server;
 pub mod tap;
 
-use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
-use clap::Parser;
-use metrics_exporter_prometheus::PrometheusHandle;
+use millrace_common::clock;
 use millrace_common::log::{Log, LogMeta, registry};
 use millrace_common::names::Names;
 use millrace_common::stores::clickhouse::{ClickHouse, Layout, Rows, migrate};
 use millrace_common::stores::features::{FeatureStore, Put};
 use millrace_common::stores::profiles::{ProfilePut, ProfileStore};
-use millrace_common::{clock, telemetry};
 use millrace_core::aggregate::Stamp;
 use millrace_core::codec;
 use millrace_core::definitions::{Definitions, DefinitionsSource, Store, View};
@@ -25,17 +24,12 @@ use millrace_core::position::Position;
 use millrace_core::scalar::Scalar;
 use millrace_core::slot::Slot;
 use millrace_devstack::{Stack, StackOptions};
-use millrace_feature_server::proto::feature_store_v1::feature_store_service_client::FeatureStoreServiceClient;
-use millrace_feature_server::proto::millrace_v1::feature_service_client::FeatureServiceClient;
-use millrace_feature_server::{Config, Listeners, run};
-use serde_json::{Value as Json, json};
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
-use tonic::transport::{Channel, Endpoint};
+
+pub use server::Server;
 
 /// Partitions of the tests' logs.
 pub const PARTITIONS: u16 = 4;
-/// Nothing listens there.
+/// An address on which nothing listens.
 pub const NOWHERE: &str = "127.0.0.1:1";
 
 pub const YAML: &str = r#"
@@ -75,7 +69,7 @@ services:
   basket: { v1: ["spend:total_1h"], v2: ["spend:total_1h", "spend:largest_1m", "profile:income"], v3: ["profile:income", "spend:total_1h"] }
 "#;
 
-/// Where a server finds its stores; a test replaces what it wants away.
+/// The URLs of a server's stores. A test replaces the URL of a store that is to be unavailable.
 pub struct Urls {
     pub redis: String,
     pub mongodb: String,
@@ -93,24 +87,15 @@ pub struct World {
     source: DefinitionsSource,
 }
 
-/// A running server.
-pub struct Server {
-    pub base: String,
-    pub http: reqwest::Client,
-    pub channel: Channel,
-    stop: CancellationToken,
-    running: Option<JoinHandle<anyhow::Result<()>>>,
-}
-
 impl World {
-    /// A namespace of this name's own, new for each run.
+    /// A namespace in which the definitions `YAML` are in force. It is new for each run.
     pub async fn new(name: &str) -> Self {
         let world = Self::unapplied(name).await;
         world.apply().await;
         world
     }
 
-    /// The same, with a Redis of its own that the test may stop.
+    /// The same, with its own Redis, which the test may stop.
     pub async fn with_own_redis(name: &str, dir: &std::path::Path) -> Self {
         let shared = millrace_devstack::shared_for_tests(millrace_devstack::test_dir()).await.unwrap();
         let options = StackOptions {
@@ -123,7 +108,7 @@ impl World {
         world
     }
 
-    /// A namespace before the first `apply`.
+    /// A namespace for the definitions `YAML` before the first `apply`.
     pub async fn unapplied(name: &str) -> Self {
         Self::with(name, YAML).await
     }
@@ -151,7 +136,7 @@ impl World {
         registry::apply(&self.log, &self.source, codec::ENGINE).await.unwrap();
     }
 
-    /// Makes the tables and writes one purchase of each household into them.
+    /// Creates the tables in ClickHouse and inserts one purchase of each household.
     pub async fn warehouse(&self, households: &[&str], time: i64) {
         migrate(&self.urls.clickhouse, &self.namespace).await.unwrap();
         let store = ClickHouse::connect(&self.urls.clickhouse, &self.namespace).unwrap();
@@ -175,12 +160,12 @@ impl World {
         }
     }
 
-    /// A slot of `view` after these (feature time, inputs), as partition `writer` would have folded it.
+    /// A slot of `view` that has absorbed these (feature time, inputs), as the owner of partition `writer` writes it.
     pub fn slot(&self, view: &str, writer: u16, events: &[(i64, Vec<Option<Scalar<'_>>>)]) -> Slot {
         self.slot_of(self.definitions.view(view, None).unwrap().1, writer, events)
     }
 
-    /// The same of any version.
+    /// The same for any version of a view.
     pub fn slot_of(&self, view: &View, writer: u16, events: &[(i64, Vec<Option<Scalar<'_>>>)]) -> Slot {
         let mut slot = Slot::empty(view);
         for (seq, (time, inputs)) in events.iter().enumerate() {
@@ -191,12 +176,12 @@ impl World {
         slot
     }
 
-    /// Writes a slot where its view's store keeps it.
+    /// Writes a slot to the store of its view.
     pub async fn put(&self, view: &str, key: &str, writer: u16, slot: &Slot) {
         self.put_view(self.definitions.view(view, None).unwrap().1, key, writer, slot).await;
     }
 
-    /// The same of any version.
+    /// The same for any version of a view.
     pub async fn put_view(&self, view: &View, key: &str, writer: u16, slot: &Slot) {
         let text = KeyText::from_canonical(key);
         if view.store == Store::MongoDb {
@@ -215,7 +200,7 @@ impl World {
         store.put(&[put]).await.unwrap();
     }
 
-    /// Purchases of a household now, each of so many cents.
+    /// Writes purchases that a household makes now, with these amounts in cents.
     pub async fn purchases(&self, household: &str, cents: &[i128]) {
         let writer = partition_of(household, PARTITIONS).0;
         let events: Vec<_> = cents.iter().map(|c| (clock::now_ms(), vec![Some(Scalar::Decimal(*c))])).collect();
@@ -228,126 +213,15 @@ impl World {
         self.put("profile", household, writer, &slot).await;
     }
 
-    /// Puts wire-taps before MongoDB and ClickHouse, for servers that come.
+    /// Puts wire-taps in front of MongoDB and ClickHouse, for servers that start later.
     pub async fn tapped(&mut self) -> [tap::Tap; 2] {
         let taps = [tap::Tap::before(&self.urls.mongodb).await, tap::Tap::before(&self.urls.clickhouse).await];
         self.urls.mongodb = format!("mongodb://{}/?directConnection=true", taps[0].address);
         self.urls.clickhouse = format!("http://{}", taps[1].address);
         taps
     }
-
-    /// A server over these stores, with more arguments; it need not be ready.
-    pub async fn serve(&self, more: &[&str]) -> Server {
-        let Urls { redis, mongodb, clickhouse } = &self.urls;
-        let arguments = [
-            "feature-server",
-            "--redis-url",
-            redis,
-            "--mongodb-url",
-            mongodb,
-            "--clickhouse-url",
-            clickhouse,
-            "--namespace",
-            &self.namespace,
-            "--listen",
-            "127.0.0.1:0",
-            "--grpc-listen",
-            "127.0.0.1:0",
-        ];
-        // Budgets of production are for machines that do not compile beside their tests.
-        let slow = ["--redis-budget", "5s", "--mongodb-budget", "5s", "--clickhouse-budget", "5s", "--deadline", "5s"];
-        let slow = slow.iter().filter(|_| !more.contains(&"--deadline"));
-        let config = Config::parse_from(arguments.iter().chain(slow).chain(more));
-        let listeners = Listeners::bind(&config).await.unwrap();
-        let base = format!("http://{}", listeners.http.local_addr().unwrap());
-        let grpc = format!("http://{}", listeners.grpc.local_addr().unwrap());
-        let channel = Endpoint::from_shared(grpc).unwrap().connect_lazy();
-        let stop = CancellationToken::new();
-        let running = Some(tokio::spawn(run(config, listeners, metrics(), stop.clone())));
-        Server { base, http: reqwest::Client::new(), channel, stop, running }
-    }
-
-    /// The same, once it is ready.
-    pub async fn ready_server(&self) -> Server {
-        migrate(&self.urls.clickhouse, &self.namespace).await.unwrap();
-        let server = self.serve(&[]).await;
-        server.until_ready().await;
-        server
-    }
-}
-
-impl Server {
-    pub async fn get(&self, path: &str) -> (u16, Json) {
-        let response = self.http.get(format!("{}{path}", self.base)).send().await.unwrap();
-        (response.status().as_u16(), response.json().await.unwrap())
-    }
-
-    pub async fn post(&self, path: &str, body: &Json) -> (u16, Json) {
-        let response = self.http.post(format!("{}{path}", self.base)).json(body).send().await.unwrap();
-        (response.status().as_u16(), response.json().await.unwrap())
-    }
-
-    /// Asks GraphQL; the answer's status is always 200.
-    pub async fn query(&self, query: &str, variables: Json) -> Json {
-        let (status, body) = self.post("/graphql", &json!({ "query": query, "variables": variables })).await;
-        assert_eq!(status, 200, "{body}");
-        body
-    }
-
-    pub async fn text(&self, path: &str) -> (u16, String) {
-        let response = self.http.get(format!("{}{path}", self.base)).send().await.unwrap();
-        (response.status().as_u16(), response.text().await.unwrap())
-    }
-
-    /// `feature_store.v1`.
-    pub fn store(&self) -> FeatureStoreServiceClient<Channel> {
-        FeatureStoreServiceClient::new(self.channel.clone())
-    }
-
-    /// `millrace.v1`.
-    pub fn features(&self) -> FeatureServiceClient<Channel> {
-        FeatureServiceClient::new(self.channel.clone())
-    }
-
-    /// What a stop signal does.
-    pub fn stop(&self) {
-        self.stop.cancel();
-    }
-
-    /// How it ended.
-    pub async fn ended(&mut self) -> anyhow::Result<()> {
-        self.running.take().expect("asked once").await.unwrap()
-    }
-
-    pub async fn until_ready(&self) {
-        self.until("/readyz", |status, _| status == 200).await;
-    }
-
-    /// Asks again until the answer is as wanted; fails after a while.
-    pub async fn until(&self, path: &str, wanted: impl Fn(u16, &str) -> bool) {
-        let deadline = Instant::now() + Duration::from_secs(30);
-        loop {
-            let (status, text) = self.text(path).await;
-            if wanted(status, &text) {
-                return;
-            }
-            assert!(Instant::now() < deadline, "{path} still answers {status}: {text}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.stop.cancel();
-    }
 }
 
 fn source(yaml: &str) -> DefinitionsSource {
     DefinitionsSource { yaml: yaml.into(), schemas: Default::default() }
-}
-
-fn metrics() -> PrometheusHandle {
-    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
-    HANDLE.get_or_init(|| telemetry::metrics().unwrap()).clone()
 }
