@@ -26,7 +26,7 @@ use serde_json::Value as Json;
 use self::batch::Batch;
 use self::error::{outcome, refusal, with_codes};
 use self::limits::DocumentLimits;
-use self::schema::{Schema, Scope};
+use self::schema::{QueryScope, Schema};
 use crate::error::RequestError;
 use crate::json_body::{read_json, written};
 use crate::server::FeatureServer;
@@ -121,7 +121,7 @@ impl GraphqlApi {
             return Ok(refusal(error));
         }
         let batch = Arc::new(Batch::new(server.limits.clone()));
-        let scope = Scope { server: server.clone(), served, batch: batch.clone() };
+        let scope = QueryScope { server: server.clone(), served, batch: batch.clone() };
         let names = completion::root_names(&document, request.operation_name.as_deref());
         let mut execution = Request::new(request.query).data(scope);
         execution.operation_name = request.operation_name;

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::instant::rfc3339;
 
 /// The result of writing a value.
-pub(crate) type Written = Result<(), serde_json::Error>;
+pub(crate) type JsonResult = Result<(), serde_json::Error>;
 
 /// A document while it is written. A comma follows each value, and the end of the object or list removes the last one.
 #[derive(Default)]
@@ -26,12 +26,12 @@ impl JsonWriter {
     }
 
     /// Writes an object, of which `write` writes the names and values.
-    pub(crate) fn object(&mut self, write: impl FnOnce(&mut Self) -> Written) -> Written {
+    pub(crate) fn object(&mut self, write: impl FnOnce(&mut Self) -> JsonResult) -> JsonResult {
         self.enclosed(b'{', b'}', write)
     }
 
     /// Writes a list, of which `write` writes the values.
-    pub(crate) fn list(&mut self, write: impl FnOnce(&mut Self) -> Written) -> Written {
+    pub(crate) fn list(&mut self, write: impl FnOnce(&mut Self) -> JsonResult) -> JsonResult {
         self.enclosed(b'[', b']', write)
     }
 
@@ -43,7 +43,7 @@ impl JsonWriter {
     }
 
     /// Writes any value.
-    pub(crate) fn value<T: Serialize + ?Sized>(&mut self, value: &T) -> Written {
+    pub(crate) fn value<T: Serialize + ?Sized>(&mut self, value: &T) -> JsonResult {
         serde_json::to_writer(&mut self.bytes, value)?;
         self.bytes.push(b',');
         Ok(())
@@ -66,7 +66,7 @@ impl JsonWriter {
     }
 
     /// Writes an instant, or null.
-    pub(crate) fn maybe_instant(&mut self, ms: Option<i64>) -> Written {
+    pub(crate) fn maybe_instant(&mut self, ms: Option<i64>) -> JsonResult {
         match ms {
             Some(ms) => self.instant(ms),
             None => self.value(&())?,
@@ -75,7 +75,7 @@ impl JsonWriter {
     }
 
     /// Writes a key as readers write it: an integer as a number, a text as it is, a composite key as its canonical text.
-    pub(crate) fn key(&mut self, entity: &Entity, key: &KeyText) -> Written {
+    pub(crate) fn key(&mut self, entity: &Entity, key: &KeyText) -> JsonResult {
         match entity.key.as_slice() {
             [(_, KeyType::Int64)] => self.key_part(KeyType::Int64, key.as_str()),
             [(_, kind)] => self.key_part(*kind, key.parts().first().map_or("", String::as_str)),
@@ -84,7 +84,7 @@ impl JsonWriter {
     }
 
     /// Writes one part of a key.
-    pub(crate) fn key_part(&mut self, kind: KeyType, text: &str) -> Written {
+    pub(crate) fn key_part(&mut self, kind: KeyType, text: &str) -> JsonResult {
         match (kind, text.parse::<i64>()) {
             (KeyType::Int64, Ok(int)) => self.value(&int_json(int.into())),
             _ => self.value(text),
@@ -97,7 +97,7 @@ impl JsonWriter {
         self.bytes
     }
 
-    fn enclosed(&mut self, open: u8, close: u8, write: impl FnOnce(&mut Self) -> Written) -> Written {
+    fn enclosed(&mut self, open: u8, close: u8, write: impl FnOnce(&mut Self) -> JsonResult) -> JsonResult {
         self.bytes.push(open);
         write(self)?;
         self.bytes.pop_if(|last| *last == b',');
@@ -117,7 +117,7 @@ mod tests {
     use super::*;
     use serde_json::{Value as Json, json};
 
-    fn written(write: impl FnOnce(&mut JsonWriter) -> Written) -> String {
+    fn written(write: impl FnOnce(&mut JsonWriter) -> JsonResult) -> String {
         let mut json = JsonWriter::default();
         write(&mut json).unwrap();
         String::from_utf8(json.finish()).unwrap()

@@ -30,7 +30,7 @@ pub struct DocumentLimits {
 
 /// The size of a selection.
 #[derive(Clone, Copy, Default)]
-struct Size {
+struct SelectionSize {
     depth: usize,
     fields: usize,
     introspected: usize,
@@ -59,7 +59,7 @@ pub fn check_text(text: &str) -> Result<(), RequestError> {
 
 /// Refuses a document that exceeds the limits.
 pub fn check(document: &ExecutableDocument, limits: DocumentLimits) -> Result<(), RequestError> {
-    let mut counter = Counter { document, fragments: HashMap::new() };
+    let mut counter = FieldCounter { document, fragments: HashMap::new() };
     for (_, operation) in document.operations.iter() {
         let size = counter.selection(&operation.node.selection_set.node, false)?;
         let DocumentLimits { depth, fields } = limits;
@@ -77,15 +77,15 @@ pub fn check(document: &ExecutableDocument, limits: DocumentLimits) -> Result<()
     Ok(())
 }
 
-struct Counter<'d> {
+struct FieldCounter<'d> {
     document: &'d ExecutableDocument,
     /// By name, and whether the fragment is used in an introspection. None while it is being counted.
-    fragments: HashMap<(&'d Name, bool), Option<Size>>,
+    fragments: HashMap<(&'d Name, bool), Option<SelectionSize>>,
 }
 
-impl<'d> Counter<'d> {
-    fn selection(&mut self, selection: &'d SelectionSet, introspection: bool) -> Result<Size, RequestError> {
-        let mut all = Size::default();
+impl<'d> FieldCounter<'d> {
+    fn selection(&mut self, selection: &'d SelectionSet, introspection: bool) -> Result<SelectionSize, RequestError> {
+        let mut all = SelectionSize::default();
         for item in &selection.items {
             let one = match &item.node {
                 Selection::Field(field) => self.field(&field.node, introspection)?,
@@ -99,7 +99,7 @@ impl<'d> Counter<'d> {
         Ok(all)
     }
 
-    fn field(&mut self, field: &'d Field, introspection: bool) -> Result<Size, RequestError> {
+    fn field(&mut self, field: &'d Field, introspection: bool) -> Result<SelectionSize, RequestError> {
         if field.arguments.len() > MAX_ARGUMENTS {
             let error = format!("field `{}` has more than {MAX_ARGUMENTS} arguments", field.name.node);
             return Err(RequestError::invalid("query", error));
@@ -107,14 +107,14 @@ impl<'d> Counter<'d> {
         let name = field.name.node.as_str();
         let introspection = introspection || name.starts_with("__");
         let below = self.selection(&field.selection_set.node, introspection)?;
-        Ok(Size {
+        Ok(SelectionSize {
             depth: if introspection { 0 } else { below.depth + 1 },
             fields: below.fields.saturating_add(1),
             introspected: below.introspected + usize::from(introspection && LISTS.contains(&name)),
         })
     }
 
-    fn fragment(&mut self, name: &'d Name, introspection: bool) -> Result<Size, RequestError> {
+    fn fragment(&mut self, name: &'d Name, introspection: bool) -> Result<SelectionSize, RequestError> {
         match self.fragments.get(&(name, introspection)) {
             Some(Some(size)) => return Ok(*size),
             Some(None) => {
@@ -123,7 +123,7 @@ impl<'d> Counter<'d> {
             None => {}
         }
         // The validation reports a fragment that does not exist.
-        let Some(fragment) = self.document.fragments.get(name) else { return Ok(Size::default()) };
+        let Some(fragment) = self.document.fragments.get(name) else { return Ok(SelectionSize::default()) };
         self.fragments.insert((name, introspection), None);
         let size = self.selection(&fragment.node.selection_set.node, introspection)?;
         self.fragments.insert((name, introspection), Some(size));

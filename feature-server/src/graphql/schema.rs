@@ -26,7 +26,7 @@ pub fn schema() -> Schema {
 }
 
 /// The data that the resolvers of one request share.
-pub struct Scope {
+pub struct QueryScope {
     /// The server.
     pub server: Arc<FeatureServer>,
     /// The definitions under which the whole request is answered.
@@ -50,7 +50,7 @@ impl Query {
         entity_ids: Vec<ID>,
         feature_names: Vec<String>,
     ) -> Result<Vec<FeatureSet>> {
-        let scope = context.data::<Scope>()?;
+        let scope = context.data::<QueryScope>()?;
         let (plan, names) = scope.named(&feature_names).map_err(refused)?;
         let answer = scope.read(context, &plan, ("entityIds", &entity_ids), None).await?;
         let rows = entity_ids.into_iter().zip(answer.rows);
@@ -69,7 +69,7 @@ impl Query {
         #[graphql(desc = "The features that are read.")] features: Option<Vec<String>>,
         #[graphql(desc = "The instant of the values. Now unless given.")] as_of: Option<Instant>,
     ) -> Result<Vec<EntityFeatures>> {
-        let scope = context.data::<Scope>()?;
+        let scope = context.data::<QueryScope>()?;
         let plan = scope.selected(&entity, service.as_deref(), features).map_err(refused)?;
         let answer = scope.read(context, &plan, ("keys", &keys), as_of.map(|Instant(ms)| ms)).await?;
         let as_of = answer.as_of;
@@ -79,22 +79,22 @@ impl Query {
 
     /// The entities: things that features describe.
     async fn entities(&self, context: &Context<'_>) -> Result<Vec<Entity>> {
-        let definitions = &context.data::<Scope>()?.served.definitions;
+        let definitions = &context.data::<QueryScope>()?.served.definitions;
         Ok((0..definitions.entities.len()).map(|index| Entity::new(definitions, index)).collect())
     }
 
     /// The entity of that name.
     async fn entity(&self, context: &Context<'_>, name: String) -> Option<Result<Entity>> {
-        let found = |scope: &Scope| {
+        let found = |scope: &QueryScope| {
             let definitions = &scope.served.definitions;
             Ok(definitions.entity(&name).map(|(index, _)| Entity::new(definitions, index)))
         };
-        context.data::<Scope>().and_then(found).transpose()
+        context.data::<QueryScope>().and_then(found).transpose()
     }
 
     /// The feature views, in declared order: all, or those of an entity or a store.
     async fn views(&self, context: &Context<'_>, entity: Option<String>, store: Option<Store>) -> Result<Vec<View>> {
-        let scope = context.data::<Scope>()?;
+        let scope = context.data::<QueryScope>()?;
         let definitions = &scope.served.definitions;
         let of_entity = |view: &definitions::View| {
             entity.as_ref().is_none_or(|name| definitions.entities[view.entity].name == *name)
@@ -112,18 +112,18 @@ impl Query {
         name: String,
         #[graphql(default = 1)] version: u32,
     ) -> Option<Result<View>> {
-        let found = |scope: &Scope| {
+        let found = |scope: &QueryScope| {
             let definitions = &scope.served.definitions;
             let Some((_, view)) = definitions.view(&name, Some(version)) else { return Ok(None) };
             scope.batch.admit(0, view.features.len()).map_err(refused)?;
             Ok(Some(View::new(definitions, view)))
         };
-        context.data::<Scope>().and_then(found).transpose()
+        context.data::<QueryScope>().and_then(found).transpose()
     }
 
     /// The feature services, named lists of features that models read: all, or the one of that name.
     async fn services(&self, context: &Context<'_>, name: Option<String>) -> Result<Vec<Service>> {
-        let scope = context.data::<Scope>()?;
+        let scope = context.data::<QueryScope>()?;
         let definitions = &scope.served.definitions;
         let named = |service: &&definitions::Service| name.as_ref().is_none_or(|name| service.name == *name);
         let services: Vec<_> = definitions.services.iter().filter(named).collect();
@@ -139,18 +139,18 @@ impl Query {
         name: String,
         #[graphql(default = 1)] version: u32,
     ) -> Option<Result<ServiceVersion>> {
-        let found = |scope: &Scope| {
+        let found = |scope: &QueryScope| {
             let definitions = &scope.served.definitions;
             let found = definitions.services.iter().find(|service| service.name == name);
             let found = found.and_then(|service| ServiceVersion::new(definitions, service, version));
             scope.batch.admit(0, found.as_ref().map_or(0, ServiceVersion::len)).map_err(refused)?;
             Ok(found)
         };
-        context.data::<Scope>().and_then(found).transpose()
+        context.data::<QueryScope>().and_then(found).transpose()
     }
 }
 
-impl Scope {
+impl QueryScope {
     /// The plan of features that are named without their entity, and the name under which each is shown.
     fn named(&self, names: &[String]) -> Result<(Arc<Plan>, Shown), RequestError> {
         let named = self.served.named_plan(names).map_err(|error| error.of("featureNames"))?;

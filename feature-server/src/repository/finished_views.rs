@@ -40,7 +40,7 @@ pub async fn read<S: ViewSource>(
         let query = query(reader, read, runs, now);
         reader.get(&query, &read.keys, budget).await
     }));
-    let looked_up = LookedUp { store, reads: &reads, lookups: &lookups.await, runs, now };
+    let looked_up = LookedUpViews { store, reads: &reads, lookups: &lookups.await, runs, now };
     let parts: Vec<StorePart> =
         requests.iter().zip(&shares).map(|(request, shares)| looked_up.part(request, shares)).collect();
     if parts.iter().any(|part| part.unavailable.is_some()) {
@@ -71,7 +71,7 @@ fn query<S: ViewSource>(reader: &CachedReader<S>, read: &ViewRead<'_>, runs: &Co
 }
 
 /// The answer of the store, and everything that turns it into values.
-struct LookedUp<'a> {
+struct LookedUpViews<'a> {
     store: Store,
     reads: &'a [ViewRead<'a>],
     lookups: &'a [Vec<Lookup>],
@@ -79,7 +79,7 @@ struct LookedUp<'a> {
     now: i64,
 }
 
-impl LookedUp<'_> {
+impl LookedUpViews<'_> {
     /// The values of one request.
     fn part(&self, request: &FeatureRequest, shares: &[ReadShare]) -> StorePart {
         let mut unavailable = None;

@@ -50,7 +50,7 @@ impl RedisReader {
         }
         match self.fetch(&reads, budget).await {
             Ok(found) => {
-                let fetched = Fetched { reads: &reads, found: &found, runs, now };
+                let fetched = FetchedHashes { reads: &reads, found: &found, runs, now };
                 requests.iter().enumerate().map(|(number, request)| fetched.part(number, request)).collect()
             }
             Err(reason) => {
@@ -72,14 +72,14 @@ impl RedisReader {
 }
 
 /// The answer of Redis, and everything that turns it into values.
-struct Fetched<'a> {
+struct FetchedHashes<'a> {
     reads: &'a HashReads<'a>,
     found: &'a [FoundFields],
     runs: &'a CompletedRuns,
     now: i64,
 }
 
-impl Fetched<'_> {
+impl FetchedHashes<'_> {
     /// The values of one request.
     fn part(&self, number: usize, request: &FeatureRequest) -> StorePart {
         let of_view = |(place, part): (usize, &ViewPlan)| {

@@ -12,7 +12,7 @@ use millrace_core::key::KeyText;
 use super::counted;
 use crate::catalog::store_name;
 use crate::error::{RequestError, list};
-use crate::fast_path::json::{JsonWriter, Written};
+use crate::fast_path::json::{JsonResult, JsonWriter};
 use crate::filter;
 use crate::json_body::written;
 use crate::repository::{EntityPage, EntitySearch};
@@ -166,7 +166,7 @@ impl SearchParameters {
 fn json(search: &EntitySearch, page: &EntityPage) -> Result<Vec<u8>, serde_json::Error> {
     let view = search.view();
     let entity = &search.definitions.entities[view.entity];
-    let one = |json: &mut JsonWriter, key: &KeyText, values: &[FeatureValue]| -> Written {
+    let one = |json: &mut JsonWriter, key: &KeyText, values: &[FeatureValue]| -> JsonResult {
         json.object(|json| {
             json.name("key").key(entity, key)?;
             if search.features.is_empty() {

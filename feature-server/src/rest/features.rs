@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 
 use super::counted;
-use super::results::Results;
+use super::results::FeatureResults;
 use crate::error::RequestError;
 use crate::instant;
 use crate::json_body::{read_json, written};
@@ -62,7 +62,8 @@ async fn read_one(
     let plan = served.plan(index, selection)?;
     let request = FeatureRequest::new(plan, vec![key], as_of);
     let answer = server.read(&server.endpoints.features_get, &request).await?;
-    let results = Results { plan: &request.plan, keys: &request.keys, answer: &answer, metadata: query.metadata };
+    let results =
+        FeatureResults { plan: &request.plan, keys: &request.keys, answer: &answer, metadata: query.metadata };
     written(results.json())
 }
 
@@ -84,6 +85,6 @@ async fn read_many(server: &FeatureServer, body: Body) -> Result<Response, Reque
     let as_of = body.as_of.as_ref().map(instant::parse_json).transpose()?;
     let request = FeatureRequest::new(served.plan(index, selection)?, keys, as_of);
     let answer = server.read(&server.endpoints.features_post, &request).await?;
-    let results = Results { plan: &request.plan, keys: &request.keys, answer: &answer, metadata: body.metadata };
+    let results = FeatureResults { plan: &request.plan, keys: &request.keys, answer: &answer, metadata: body.metadata };
     written(results.json())
 }

@@ -5,7 +5,7 @@ use millrace_core::definitions::View;
 use millrace_core::key::KeyText;
 
 use crate::catalog::store_name;
-use crate::fast_path::json::{JsonWriter, Written};
+use crate::fast_path::json::{JsonResult, JsonWriter};
 use crate::repository::{EntityRow, FeatureAnswer, Plan};
 
 /// Bytes to reserve for a value with its name, and for its metadata.
@@ -13,14 +13,14 @@ const VALUE_BYTES: usize = 64;
 const METADATA_BYTES: usize = 192;
 
 /// `{"entity","results":[{"key","status","values","metadata"?}],"as_of"}`.
-pub(super) struct Results<'a> {
+pub(super) struct FeatureResults<'a> {
     pub(super) plan: &'a Plan,
     pub(super) keys: &'a [KeyText],
     pub(super) answer: &'a FeatureAnswer,
     pub(super) metadata: bool,
 }
 
-impl Results<'_> {
+impl FeatureResults<'_> {
     pub(super) fn json(&self) -> Result<Vec<u8>, serde_json::Error> {
         let of_value = if self.metadata { VALUE_BYTES + METADATA_BYTES } else { VALUE_BYTES };
         let mut json = JsonWriter::with_capacity((self.plan.features.len() + 2) * self.keys.len() * of_value);
@@ -35,7 +35,7 @@ impl Results<'_> {
         Ok(json.finish())
     }
 
-    fn row(&self, json: &mut JsonWriter, key: &KeyText, row: &EntityRow) -> Written {
+    fn row(&self, json: &mut JsonWriter, key: &KeyText, row: &EntityRow) -> JsonResult {
         json.object(|json| {
             json.name("key").key(self.plan.entity(), key)?;
             json.name("status").plain(row.status().as_str());
@@ -47,14 +47,14 @@ impl Results<'_> {
         })
     }
 
-    fn metadata(&self, json: &mut JsonWriter, row: &EntityRow) -> Written {
+    fn metadata(&self, json: &mut JsonWriter, row: &EntityRow) -> JsonResult {
         let features = self.plan.names.iter().zip(&self.plan.features);
         features
             .zip(&row.values)
             .try_for_each(|((name, (view, _)), value)| self.metadata_of(json.name(name), *view, value))
     }
 
-    fn metadata_of(&self, json: &mut JsonWriter, view: usize, value: &FeatureValue) -> Written {
+    fn metadata_of(&self, json: &mut JsonWriter, view: usize, value: &FeatureValue) -> JsonResult {
         let view = &self.plan.definitions.views[view];
         json.object(|json| {
             json.name("status").plain(value.status.as_str());
@@ -68,7 +68,7 @@ impl Results<'_> {
 }
 
 /// Writes the job and the reason, which only some values have.
-pub(super) fn job_and_reason(json: &mut JsonWriter, view: &View, value: &FeatureValue) -> Written {
+pub(super) fn job_and_reason(json: &mut JsonWriter, view: &View, value: &FeatureValue) -> JsonResult {
     if let Some(run) = value.run {
         json.name("job_id").plain(&view.job_id(run));
     }
@@ -79,6 +79,6 @@ pub(super) fn job_and_reason(json: &mut JsonWriter, view: &View, value: &Feature
 }
 
 /// Writes the names and values of a row.
-pub(super) fn values(json: &mut JsonWriter, names: &[String], row: &EntityRow) -> Written {
+pub(super) fn values(json: &mut JsonWriter, names: &[String], row: &EntityRow) -> JsonResult {
     names.iter().zip(&row.values).try_for_each(|(name, value)| json.name(name).value(&value.value))
 }

@@ -14,7 +14,7 @@ use super::counted;
 use super::results::{job_and_reason, values};
 use crate::catalog::store_name;
 use crate::error::RequestError;
-use crate::fast_path::json::{JsonWriter, Written};
+use crate::fast_path::json::{JsonResult, JsonWriter};
 use crate::json_body::{read_json, written};
 use crate::parse::{self, Selection};
 use crate::repository::{EntityRow, FeatureAnswer, FeatureRequest, Plan};
@@ -79,7 +79,7 @@ fn vectors(plan: &Plan, answer: &FeatureAnswer, metadata: bool) -> Result<Vec<u8
 }
 
 /// Writes each value with its status and its source.
-fn described(json: &mut JsonWriter, plan: &Plan, row: &EntityRow) -> Written {
+fn described(json: &mut JsonWriter, plan: &Plan, row: &EntityRow) -> JsonResult {
     let features = plan.flat_names.iter().zip(&plan.features);
     features.zip(&row.values).try_for_each(|((name, (view, _)), value)| {
         let view = &plan.definitions.views[*view];

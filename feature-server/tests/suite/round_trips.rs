@@ -13,7 +13,7 @@ use millrace_feature_server::proto::millrace_v1::{
     BatchGetFeaturesRequest, FeatureList, GetFeaturesRequest, Selection, StreamFeaturesRequest,
 };
 use serde_json::{Value as Json, json};
-use support::tap::{Tap, bare};
+use support::tap::bare;
 use support::{PARTITIONS, Server, World};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -76,10 +76,8 @@ impl Redis {
 }
 
 /// A server that reads its features from its own Redis, with features of the users 7 and 8.
-async fn served(dir: &std::path::Path) -> (World, Server, Redis, [Tap; 2]) {
-    let mut world = World::with("round_trips", &yaml()).await;
-    world.apply().await;
-    world.warehouse(&[], 0).await;
+async fn served_from_own_redis(dir: &std::path::Path) -> (World, Server, Redis) {
+    let mut world = world("round_trips").await;
     let options = StackOptions {
         mongodb_url: Some(world.urls.mongodb.clone()),
         clickhouse_url: Some(world.urls.clickhouse.clone()),
@@ -90,6 +88,24 @@ async fn served(dir: &std::path::Path) -> (World, Server, Redis, [Tap; 2]) {
     // `put` needs the function library, which comes with a log.
     let meta = millrace_common::log::LogMeta::new(PARTITIONS, 300_000);
     millrace_common::log::Log::create(&world.urls.redis, world.names.clone(), meta).await.unwrap();
+    write_features(&world).await;
+    let features = std::mem::replace(&mut world.urls.redis, log);
+    let server = world.serve(&["--redis-features-url", &features]).await;
+    server.until_ready().await;
+    let connection = TcpStream::connect(bare(&features)).await.unwrap();
+    (world, server, Redis { _stack: stack, connection })
+}
+
+/// A namespace in which the definitions are in force.
+async fn world(name: &str) -> World {
+    let world = World::with(name, &yaml()).await;
+    world.apply().await;
+    world.warehouse(&[], 0).await;
+    world
+}
+
+/// Writes features of the users 7 and 8 to Redis and MongoDB.
+async fn write_features(world: &World) {
     for key in ["7", "8"] {
         let writer = partition_of(key, PARTITIONS).0;
         for view in world.definitions.views.iter().filter(|view| view.store != Store::ClickHouse) {
@@ -97,12 +113,6 @@ async fn served(dir: &std::path::Path) -> (World, Server, Redis, [Tap; 2]) {
             world.put(&view.name, key, writer, &slot).await;
         }
     }
-    let features = std::mem::replace(&mut world.urls.redis, log);
-    let taps = world.tapped().await;
-    let server = world.serve(&["--redis-features-url", &features]).await;
-    server.until_ready().await;
-    let connection = TcpStream::connect(bare(&features)).await.unwrap();
-    (world, server, Redis { _stack: stack, connection }, taps)
 }
 
 const GET: &str = "query($names: [String!]!) { getFeatures(entityIds: [7, 8], featureNames: $names) { features } }";
@@ -110,7 +120,7 @@ const GET: &str = "query($names: [String!]!) { getFeatures(entityIds: [7, 8], fe
 #[tokio::test]
 async fn one_request_is_one_round_trip_to_redis_in_every_api() {
     let dir = tempfile::tempdir().unwrap();
-    let (_world, server, mut redis, _) = served(dir.path()).await;
+    let (_world, server, mut redis) = served_from_own_redis(dir.path()).await;
     let names = names();
     assert_eq!(redis.during(async {}).await, 0, "no other client uses it");
 
@@ -209,8 +219,10 @@ async fn one_request_is_one_round_trip_to_redis_in_every_api() {
 
 #[tokio::test]
 async fn each_view_is_read_once_in_the_other_stores() {
-    let dir = tempfile::tempdir().unwrap();
-    let (_world, server, _redis, [mongodb, clickhouse]) = served(dir.path()).await;
+    let mut world = world("view_reads").await;
+    write_features(&world).await;
+    let [mongodb, clickhouse] = world.tapped().await;
+    let server = world.ready_server().await;
     let (finds, queries) = (mongodb.finds(), clickhouse.queries());
     let query = r#"{
         a: getFeatures(entityIds: [7], featureNames: ["m0:g0", "c0:g0"]) { features }
