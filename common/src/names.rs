@@ -113,4 +113,18 @@ mod tests {
         assert_eq!(jobs, ["shop:job:{orders@1}", "shop:job:{orders@1}:runs", "shop:job:{orders@1}:failed:7"]);
         assert_eq!(names.definitions_version(2), "shop:definitions:2");
     }
+
+    #[test]
+    fn what_belongs_to_an_installation_is_named_as_ever() {
+        let names = Names::new("shop");
+        assert_eq!(
+            [names.log(), names.definitions(), names.scheduler()],
+            ["shop:log", "shop:definitions", "shop:scheduler"]
+        );
+        let groups = Group::ALL.map(|group| (names.group(group), names.workers(group)));
+        assert_eq!(
+            groups.map(|(group, workers)| format!("{group} {workers}")),
+            ["shop:online shop:workers:online", "shop:offline shop:workers:offline"]
+        );
+    }
 }

@@ -53,3 +53,21 @@ impl Manifest {
         serde_json::from_str(text).ok()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The next owner may be of another version.
+    #[test]
+    fn its_text_in_the_cursor_and_its_token_are_what_they_always_were() {
+        let manifest = Manifest { after: "5-0".into(), upto: "9-2".into(), rows: 3, hash: 255, attempt: 1 };
+        let text = r#"{"after":"5-0","attempt":1,"hash":255,"rows":3,"upto":"9-2"}"#;
+        let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+        assert_eq!(json(&manifest.to_text()), json(text));
+        assert_eq!(Manifest::from_text(text), Some(manifest.clone()));
+        assert_eq!(manifest.token(Partition(4)), "events:4:5-0:9-2:1:00000000000000ff");
+        assert_eq!(manifest.range(), Some((Position::new(5, 0), Position::new(9, 2))));
+        assert_eq!(Manifest::from_text("range"), None);
+    }
+}

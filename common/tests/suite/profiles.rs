@@ -46,13 +46,7 @@ struct Fixture {
 impl Fixture {
     /// A database of its own under this name, empty.
     async fn new(name: &str) -> Self {
-        let (url, stack) = match std::env::var("MONGODB_URL") {
-            Ok(url) => (url, None),
-            Err(_) => {
-                let stack = millrace_devstack::shared_for_tests(millrace_devstack::test_dir()).await.unwrap();
-                (stack.mongodb_url().to_owned(), Some(stack))
-            }
-        };
+        let (url, stack) = crate::support::mongodb().await;
         let namespace = format!("test_{name}");
         Client::with_uri_str(&url).await.unwrap().database(&namespace).drop().await.unwrap();
         let store = ProfileStore::connect(&url, &namespace, 8, Duration::from_secs(30)).await.unwrap();

@@ -285,6 +285,28 @@ mod tests {
     }
 
     #[test]
+    fn a_checkpoint_is_stored_as_text_that_is_read_back_and_nothing_else_is() {
+        let stored = |generation, ms, seq| {
+            let checkpoint = Checkpoint { generation, position: Position::new(ms, seq) };
+            (checkpoint, checkpoint_document(checkpoint, Partition(3)))
+        };
+        let (checkpoint, document) = stored(1, 1_700_000_000_123, 255);
+        let order = "00000001-0000018bcfe5687b-00000000000000ff";
+        let wanted =
+            doc! { "order": order, "generation": 1i64, "ms": 1_700_000_000_123i64, "seq": 255i64, "partition": 3 };
+        assert_eq!(document, wanted);
+        assert_eq!(older("k", checkpoint), doc! { "_id": "k", "checkpoint.order": { "$lt": order } });
+        for (checkpoint, document) in [(checkpoint, document), stored(u32::MAX, u64::MAX, u64::MAX), stored(0, 0, 0)] {
+            let raw = RawDocumentBuf::try_from(&doc! { "checkpoint": document }).unwrap();
+            assert_eq!(ordered(&raw), Ok(checkpoint));
+        }
+        for wrong in ["1-2-3", "00000001-0000018BCFE5687B-00000000000000ff", ""] {
+            let raw = RawDocumentBuf::try_from(&doc! { "checkpoint": { "order": wrong } }).unwrap();
+            assert!(ordered(&raw).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
     fn values_have_the_types_that_people_query_by() {
         assert!(matches!(round_trip(json!("12.50"), "decimal(18,2)").0, Bson::Decimal128(_)));
         assert!(matches!(round_trip(json!(1), "timestamp").0, Bson::DateTime(_)));

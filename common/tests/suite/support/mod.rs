@@ -98,6 +98,15 @@ pub fn shared() -> Arc<Redis> {
     })
 }
 
+/// The MongoDB that tests share, or that of `MONGODB_URL`. It stays up as long as the stack is kept.
+pub async fn mongodb() -> (String, Option<millrace_devstack::Stack>) {
+    if let Ok(url) = std::env::var("MONGODB_URL") {
+        return (url, None);
+    }
+    let stack = millrace_devstack::shared_for_tests(millrace_devstack::test_dir()).await.unwrap();
+    (stack.mongodb_url().to_owned(), Some(stack))
+}
+
 /// A log of its own for one test, and a connection to look at it from outside.
 pub struct Fixture {
     pub log: Log,
