@@ -84,7 +84,8 @@ pub struct WorkerConfig {
     #[arg(long, env = "MILLRACE_LEASE", default_value = "5s", value_parser = parse_duration)]
     pub lease: Duration,
 
-    /// Where `/healthz`, `/readyz` and `/metrics` are served.
+    /// Where `/healthz`, `/readyz` and `/metrics` are served. A second worker on one machine needs another port:
+    /// `127.0.0.1:0` takes a free one, and the worker logs it.
     #[arg(long, env = "MILLRACE_ADMIN_LISTEN")]
     pub admin_listen: Option<SocketAddr>,
 }

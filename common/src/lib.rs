@@ -1,11 +1,14 @@
 //! I/O that two or more Millrace binaries share: config, process, telemetry, the log, the stores, the worker loop.
 //! The only crate (with `devstack`) that knows a store's driver. What is computed is `millrace_core`'s.
 
+pub mod backoff;
 pub mod body;
 pub mod clock;
 pub mod config;
+pub mod definitions;
 pub mod healthcheck;
 pub mod jobs;
+pub mod listen;
 pub mod log;
 pub mod names;
 pub mod process;

@@ -16,6 +16,8 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::backoff::BackOff;
+
 /// Cancelled by the first SIGTERM or SIGINT; a second one ends the process at once.
 pub fn shutdown_on_signal() -> anyhow::Result<CancellationToken> {
     use tokio::signal::unix::{SignalKind, signal};
@@ -150,18 +152,6 @@ pub async fn metrics_upkeep(metrics: PrometheusHandle, shutdown: CancellationTok
     }
 }
 
-/// Binds the admin listener: where told, or else on `port` of loopback, or on a free port where another worker on
-/// this machine has that one.
-pub async fn bind_admin(told: Option<std::net::SocketAddr>, port: u16) -> std::io::Result<TcpListener> {
-    if let Some(address) = told {
-        return TcpListener::bind(address).await;
-    }
-    match TcpListener::bind(("127.0.0.1", port)).await {
-        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => TcpListener::bind(("127.0.0.1", 0)).await,
-        bound => bound,
-    }
-}
-
 /// Tries `open` until it succeeds or `shutdown`: a service that starts while a store is away waits, says so, and does
 /// not exit.
 pub async fn wait_for<T, E: std::fmt::Display, F: Future<Output = Result<T, E>>>(
@@ -170,7 +160,7 @@ pub async fn wait_for<T, E: std::fmt::Display, F: Future<Output = Result<T, E>>>
     shutdown: &CancellationToken,
     mut open: impl FnMut() -> F,
 ) -> Option<T> {
-    let mut pause = Duration::from_millis(100);
+    let mut back_off = BackOff::new(Duration::from_millis(100), Duration::from_secs(2));
     loop {
         match shutdown.run_until_cancelled(open()).await? {
             Ok(opened) => return Some(opened),
@@ -182,7 +172,6 @@ pub async fn wait_for<T, E: std::fmt::Display, F: Future<Output = Result<T, E>>>
                 readiness.set_waiting(&waiting);
             }
         }
-        shutdown.run_until_cancelled(tokio::time::sleep(pause)).await?;
-        pause = (pause * 2).min(Duration::from_secs(2));
+        shutdown.run_until_cancelled(tokio::time::sleep(back_off.next_delay())).await?;
     }
 }

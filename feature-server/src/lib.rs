@@ -23,6 +23,7 @@ mod server;
 use std::sync::Arc;
 
 use metrics_exporter_prometheus::PrometheusHandle;
+use millrace_common::listen::{self, ListenError};
 use millrace_common::process::{Readiness, admin_routes, drain, metrics_upkeep, serve};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -40,9 +41,10 @@ pub struct Listeners {
 }
 
 impl Listeners {
-    /// Binds the addresses of the settings.
-    pub async fn bind(config: &Config) -> std::io::Result<Self> {
-        let (http, grpc) = tokio::try_join!(TcpListener::bind(config.listen), TcpListener::bind(config.grpc_listen))?;
+    /// Binds both at their configured addresses.
+    pub async fn bind(config: &Config) -> Result<Self, ListenError> {
+        let http = listen::bind(config.listen, "MILLRACE_SERVE_LISTEN").await?;
+        let grpc = listen::bind(config.grpc_listen, "MILLRACE_SERVE_GRPC_LISTEN").await?;
         Ok(Self { http, grpc })
     }
 }

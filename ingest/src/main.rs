@@ -1,9 +1,8 @@
 //! `ingest`: HTTP events in, log entries out.
 
 use clap::Parser;
-use millrace_common::{healthcheck, process, telemetry};
+use millrace_common::{healthcheck, listen, process, telemetry};
 use millrace_ingest::{Config, run};
-use tokio::net::TcpListener;
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -16,7 +15,7 @@ async fn main() -> anyhow::Result<()> {
     }
     let metrics = telemetry::init(&config.process)?;
     let shutdown = process::shutdown_on_signal()?;
-    let listener = TcpListener::bind(config.listen).await?;
+    let listener = listen::bind(config.listen, "MILLRACE_INGEST_LISTEN").await?;
     tracing::info!(listen = %listener.local_addr()?, "ingest");
     run(config, listener, metrics, shutdown).await
 }

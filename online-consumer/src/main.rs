@@ -1,7 +1,7 @@
 //! `online-consumer`: folds the log into Redis and MongoDB.
 
 use clap::Parser;
-use millrace_common::{healthcheck, process, telemetry};
+use millrace_common::{healthcheck, listen, process, telemetry};
 use millrace_online_consumer::{Config, run};
 
 /// Where the admin routes are unless told.
@@ -13,12 +13,13 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let config = Config::parse();
+    let admin = config.worker.admin_listen_or(ADMIN_PORT);
     if config.process.healthcheck {
-        return healthcheck::ask(config.worker.admin_listen_or(ADMIN_PORT));
+        return healthcheck::ask(admin);
     }
     let metrics = telemetry::init(&config.process)?;
     let shutdown = process::shutdown_on_signal()?;
-    let listener = process::bind_admin(config.worker.admin_listen, ADMIN_PORT).await?;
+    let listener = listen::bind_admin(admin).await?;
     tracing::info!(admin = %listener.local_addr()?, "online-consumer");
     run(config, listener, metrics, shutdown).await
 }

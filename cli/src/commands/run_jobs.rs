@@ -5,8 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use clap::Args;
 use millrace_common::config::{ProcessConfig, StoreConfig, process_name};
 use millrace_common::jobs::{SchedulerConfig, Stores, run_scheduler};
-use millrace_common::process::{Readiness, admin_routes, bind_admin, drain, metrics_upkeep, serve, shutdown_on_signal};
-use millrace_common::{healthcheck, telemetry};
+use millrace_common::process::{Readiness, admin_routes, drain, metrics_upkeep, serve, shutdown_on_signal};
+use millrace_common::{healthcheck, listen, telemetry};
 use tokio_util::sync::CancellationToken;
 
 /// The port of `/healthz`, `/readyz` and `/metrics`, unless told otherwise.
@@ -38,12 +38,13 @@ pub struct RunJobsArgs {
 
 /// Works until a stop signal, then finishes or interrupts the runs in flight.
 pub async fn run(args: RunJobsArgs) -> anyhow::Result<()> {
+    let admin = args.admin_listen.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, PORT).into());
     if args.process.healthcheck {
-        return healthcheck::ask(args.admin_listen.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, PORT).into()));
+        return healthcheck::ask(admin);
     }
     let metrics = telemetry::init(&args.process)?;
     let shutdown = shutdown_on_signal()?;
-    let listener = bind_admin(args.admin_listen, PORT).await?;
+    let listener = listen::bind_admin(admin).await?;
     tracing::info!(admin = %listener.local_addr()?, "run-jobs");
     let readiness = Readiness::waiting("the log");
     tokio::spawn(metrics_upkeep(metrics.clone(), shutdown.clone()));

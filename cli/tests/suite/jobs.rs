@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use clap::Parser;
 use millrace::commands::jobs;
-use millrace_common::log::job::{self, Counts, Ending, Outcome, Taken};
-use millrace_common::log::{Log, LogMeta, Token, registry};
+use millrace_common::log::job::{self, Counts, Ending, Outcome};
+use millrace_common::log::{Acquisition, LeaseToken, Log, LogMeta, lease, registry};
 use millrace_common::names::Names;
 use millrace_core::codec::ENGINE;
 use millrace_core::definitions::DefinitionsSource;
@@ -45,16 +45,18 @@ async fn an_unknown_name_is_an_error_and_a_run_whose_process_died_has_no_owner()
     }
     assert!(text(&log, &url, &["--failed", "nightly"]).await.unwrap_err().contains("is not a job id"));
 
-    let begin = async |lease: Duration| {
+    let begin = async |ttl: Duration| {
         let key = log.names().job("nightly@1");
-        let Taken::Ours(token) = job::take(&log, &key, "host-7", lease).await.unwrap() else { panic!("held") };
-        assert!(job::begin(&log, "nightly@1", &token, 1_000).await.unwrap());
-        token
+        let Acquisition::Acquired(grant) = lease::acquire(&log, &key, "host-7", ttl).await.unwrap() else {
+            panic!("held")
+        };
+        assert!(job::begin(&log, "nightly@1", &grant.token, 1_000).await.unwrap());
+        grant.token
     };
     let token = begin(Duration::from_secs(600)).await;
     let said = text(&log, &url, &["--view", "nightly"]).await.unwrap();
     assert!(said.contains("running   nightly@1-1 since") && said.contains("by host-7"), "{said}");
-    let ended = async |token: &Token, failed_keys: &[(String, String)]| {
+    let ended = async |token: &LeaseToken, failed_keys: &[(String, String)]| {
         let ending = Ending { outcome: Outcome::Failed, counts: &Counts::default(), reason: "", failed_keys };
         let run = u32::try_from(token.epoch).unwrap();
         assert!(job::finish(&log, "nightly@1", token, run, &ending).await.unwrap());

@@ -3,7 +3,6 @@
 //! `progress` is for looking at one. Leases and records are `crate::log::job`'s, what a row means is `millrace_core::batch`'s.
 
 mod in_hand;
-mod lease;
 mod progress;
 mod run;
 mod scheduler;
@@ -11,6 +10,7 @@ mod write;
 
 use std::time::Duration;
 
+use crate::backoff::BackOff;
 use crate::config::StoreConfig;
 use crate::log::Log;
 use crate::names::Names;
@@ -32,8 +32,8 @@ const PROFILE_TIMEOUT: Duration = Duration::from_secs(30);
 const CONNECTIONS: usize = write::IN_FLIGHT;
 /// How long a lease lives without renewal: how long a killed run holds up the next.
 const LEASE: Duration = Duration::from_secs(5);
-/// Pauses between attempts grow from the first to the last of these.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// The delays between attempts at a store that is unavailable.
+const BACK_OFF: BackOff = BackOff::new(Duration::from_millis(100), Duration::from_secs(5));
 
 /// What jobs read and write.
 #[derive(Clone)]
@@ -65,20 +65,5 @@ impl Stores {
         let features = || FeatureStore::connect(config.features_url(), CONNECTIONS, PUT_TIMEOUT);
         let features = wait_for("the feature state", readiness, shutdown, features).await;
         Ok(features.map(|features| Self { log, clickhouse, features, profiles }))
-    }
-}
-
-/// Pauses that grow while something is away.
-struct Pauses(Duration);
-
-impl Pauses {
-    fn new() -> Self {
-        Self(PAUSES.0)
-    }
-
-    fn next(&mut self) -> Duration {
-        let now = self.0;
-        self.0 = (self.0 * 2).min(PAUSES.1);
-        now
     }
 }

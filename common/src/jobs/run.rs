@@ -11,13 +11,13 @@ use millrace_core::sql::{BatchColumns, SqlQuery, batch_columns, batch_rows};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::lease::{Held, Lease};
 use super::write::{IN_FLIGHT, Unwritten, Writer};
-use super::{Pauses, Progress, Stores};
+use super::{BACK_OFF, LEASE, Progress, Stores};
+use crate::backoff::BackOff;
 use crate::clock::now_ms;
 use crate::config::process_name;
 use crate::log::job::{self, Counts, Ending, Outcome};
-use crate::log::{LogError, Token};
+use crate::log::{Acquisition, Lease, LeaseHolder, LeaseToken, LogError, OnExpiry};
 use crate::stores::clickhouse::ClickHouseError;
 
 /// Text of rows that is written at once into Redis: some thousand rows, a few milliseconds of work.
@@ -136,21 +136,22 @@ pub async fn run(
     let owner = process_name();
     let id = view.id();
     let key = stores.log.names().job(&id);
-    let lease = match patient(progress, stop, || Lease::take(&stores.log, key.clone(), &owner)).await? {
-        Ok(lease) => lease,
-        Err(Held { owner, left }) => return Err(JobError::Held { view: id, owner, left }),
+    let acquire = || Lease::acquire(&stores.log, key.clone(), &owner, LEASE, OnExpiry::Renewed);
+    let lease = match patient(progress, stop, acquire).await? {
+        Acquisition::Acquired(lease) => lease,
+        Acquisition::Held(LeaseHolder { owner, left }) => return Err(JobError::Held { view: id, owner, left }),
     };
-    let number = u32::try_from(lease.token.epoch).map_err(|_| JobError::Invalid("too many runs".to_owned()))?;
+    let number = u32::try_from(lease.token().epoch).map_err(|_| JobError::Invalid("too many runs".to_owned()))?;
     let run = Run { number, as_of: job.as_of };
     let fenced = || JobError::Fenced { job_id: run.job_id(view) };
-    if !patient(progress, stop, || job::begin(&stores.log, &id, &lease.token, job.as_of)).await? {
+    if !patient(progress, stop, || job::begin(&stores.log, &id, lease.token(), job.as_of)).await? {
         return Err(fenced());
     }
     tracing::info!(job = run.job_id(view), as_of = run.as_of, "run begun");
     let rows = materialize(stores, job, batch, run, progress, stop);
     let ended = tokio::select! {
         biased;
-        () = lease.lost.cancelled() => Err(Ended::Fenced),
+        () = lease.lost().cancelled() => Err(Ended::Fenced),
         ended = rows => ended,
     };
     let counts = progress.counts();
@@ -164,15 +165,22 @@ pub async fn run(
     let failed_keys = progress.failed_keys();
     let report =
         Report { run, job_id: run.job_id(view), outcome, counts, reason, failed_keys, duration: started.elapsed() };
-    record(stores, view, &lease.token, &report, progress, stop).await?;
-    lease.give_back().await;
+    record(stores, view, lease.token(), &report, progress, stop).await?;
+    give_back(&lease).await;
     Ok(report)
+}
+
+/// Gives a lease back; where that fails, it runs out.
+pub(super) async fn give_back(lease: &Lease) {
+    if let Err(error) = lease.release().await {
+        tracing::debug!(%error, "lease not given back");
+    }
 }
 
 async fn record(
     stores: &Stores,
     view: &View,
-    token: &Token,
+    token: &LeaseToken,
     report: &Report,
     progress: &Progress,
     stop: &CancellationToken,
@@ -202,7 +210,7 @@ async fn materialize(
     stop: &CancellationToken,
 ) -> Result<(), Ended> {
     let view = &job.definitions.views[job.view];
-    let mut trouble = Trouble { progress, stop, pauses: Pauses::new(), refused: 0, furthest: 0 };
+    let mut trouble = Trouble { progress, stop, back_off: BACK_OFF, refused: 0, furthest: 0 };
     let describe = batch_columns(&batch.query, run.as_of);
     let found = loop {
         match stop.run_until_cancelled(stores.clickhouse.batch_columns(&describe)).await.ok_or(Ended::Told)? {
@@ -283,7 +291,7 @@ fn settled(written: Result<Result<(), Unwritten>, tokio::task::JoinError>) -> Re
 struct Trouble<'r> {
     progress: &'r Progress,
     stop: &'r CancellationToken,
-    pauses: Pauses,
+    back_off: BackOff,
     refused: u32,
     /// The most rows that a pass has had: a query that breaks off again and again at the same row has an end.
     furthest: u64,
@@ -294,7 +302,7 @@ impl Trouble<'_> {
     async fn wait(&mut self, error: ClickHouseError) -> Result<(), Ended> {
         let rows = self.progress.counts().rows;
         if rows > self.furthest {
-            (self.furthest, self.refused, self.pauses) = (rows, 0, Pauses::new());
+            (self.furthest, self.refused, self.back_off) = (rows, 0, BACK_OFF);
         }
         let refused = matches!(error, ClickHouseError::Refused { .. });
         self.refused += u32::from(refused);
@@ -302,7 +310,7 @@ impl Trouble<'_> {
             return Err(Ended::Failed(error.to_string()));
         }
         self.progress.wait_for(format!("clickhouse: {error}"));
-        let slept = self.stop.run_until_cancelled(tokio::time::sleep(self.pauses.next())).await;
+        let slept = self.stop.run_until_cancelled(tokio::time::sleep(self.back_off.next_delay())).await;
         slept.ok_or(Ended::Told)
     }
 }
@@ -313,7 +321,7 @@ async fn patient<T, F: Future<Output = Result<T, LogError>>>(
     stop: &CancellationToken,
     mut ask: impl FnMut() -> F,
 ) -> Result<T, JobError> {
-    let mut pauses = Pauses::new();
+    let mut back_off = BACK_OFF;
     loop {
         match stop.run_until_cancelled(ask()).await.ok_or(JobError::Stopped)? {
             Ok(answer) => {
@@ -323,7 +331,7 @@ async fn patient<T, F: Future<Output = Result<T, LogError>>>(
             Err(error) if error.is_transient() => progress.wait_for(format!("the log: {error}")),
             Err(error) => return Err(error.into()),
         }
-        stop.run_until_cancelled(tokio::time::sleep(pauses.next())).await.ok_or(JobError::Stopped)?;
+        stop.run_until_cancelled(tokio::time::sleep(back_off.next_delay())).await.ok_or(JobError::Stopped)?;
     }
 }
 
@@ -346,7 +354,7 @@ mod tests {
     #[tokio::test]
     async fn refusals_count_until_a_pass_gets_further_than_any_before() {
         let (progress, stop) = (Progress::default(), CancellationToken::new());
-        let mut trouble = Trouble { progress: &progress, stop: &stop, pauses: Pauses::new(), refused: 0, furthest: 0 };
+        let mut trouble = Trouble { progress: &progress, stop: &stop, back_off: BACK_OFF, refused: 0, furthest: 0 };
         let busy = || ClickHouseError::Refused { code: 241, message: "memory".to_owned() };
         for _ in 0..2 * REFUSALS {
             progress.add(100, 100, 0);

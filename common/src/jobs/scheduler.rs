@@ -10,14 +10,13 @@ use millrace_core::definitions::{Definitions, View};
 use tokio_util::sync::CancellationToken;
 
 use super::in_hand::InHand;
-use super::lease::Lease;
-use super::run::{Job, run};
-use super::{Progress, Stores};
+use super::run::{Job, give_back, run};
+use super::{LEASE, Progress, Stores};
 use crate::clock::now_ms;
+use crate::definitions::{CurrentDefinitions, DefinitionsFollower};
 use crate::log::job::{self, JobState, Outcome};
-use crate::log::registry;
+use crate::log::{Acquisition, Lease, OnExpiry};
 use crate::process::Readiness;
-use crate::worker::DefinitionsCache;
 
 /// How often it looks at clock, definitions and jobs.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -36,7 +35,7 @@ pub struct SchedulerConfig {
 struct Scheduler {
     stores: Stores,
     config: SchedulerConfig,
-    cache: DefinitionsCache,
+    follower: DefinitionsFollower,
     lease: Option<Lease>,
     in_hand: InHand,
     interrupt: CancellationToken,
@@ -49,9 +48,9 @@ pub async fn run_scheduler(
     readiness: Readiness,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let cache = DefinitionsCache::new(stores.log.clone());
+    let follower = DefinitionsFollower::new(stores.log.clone());
     let (in_hand, interrupt) = (InHand::new(config.parallel), CancellationToken::new());
-    let mut scheduler = Scheduler { stores, config, cache, lease: None, in_hand, interrupt };
+    let mut scheduler = Scheduler { stores, config, follower, lease: None, in_hand, interrupt };
     let mut every = tokio::time::interval(LOOK_EVERY);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while shutdown.run_until_cancelled(every.tick()).await.is_some() {
@@ -68,10 +67,9 @@ pub async fn run_scheduler(
 impl Scheduler {
     async fn look(&mut self) -> anyhow::Result<()> {
         let leads = self.lead().await?;
-        let Some(version) = registry::everywhere(&self.stores.log).await? else {
+        let Some(CurrentDefinitions { definitions, .. }) = self.follower.current().await? else {
             anyhow::bail!("definitions; run `millrace apply`");
         };
-        let definitions = self.cache.get(version).await?;
         let views = batch_views(&definitions);
         let names: Vec<String> = views.iter().map(|(_, view)| view.id()).collect();
         let states = job::states(&self.stores.log, &names).await?;
@@ -88,16 +86,20 @@ impl Scheduler {
 
     /// Whether this process schedules now.
     async fn lead(&mut self) -> anyhow::Result<bool> {
-        if self.lease.as_ref().is_some_and(|lease| lease.lost.is_cancelled()) {
+        if self.lease.as_ref().is_some_and(|lease| lease.lost().is_cancelled()) {
             tracing::warn!("another scheduler has taken over; standing by");
             self.lease = None;
         }
         if self.lease.is_none() {
             let key = self.stores.log.names().scheduler();
-            self.lease = Lease::take(&self.stores.log, key, &self.config.owner).await?.ok();
-            if self.lease.is_some() {
-                tracing::info!(owner = self.config.owner, "scheduling");
-            }
+            let owner = &self.config.owner;
+            self.lease = match Lease::acquire(&self.stores.log, key, owner, LEASE, OnExpiry::Renewed).await? {
+                Acquisition::Acquired(lease) => {
+                    tracing::info!(owner, "scheduling");
+                    Some(lease)
+                }
+                Acquisition::Held(_) => None,
+            };
         }
         metrics::gauge!("millrace_batch_leader").set(f64::from(u8::from(self.lease.is_some())));
         Ok(self.lease.is_some())
@@ -121,7 +123,7 @@ impl Scheduler {
             self.in_hand.finish().await;
         }
         if let Some(lease) = self.lease {
-            lease.give_back().await;
+            give_back(&lease).await;
         }
     }
 }

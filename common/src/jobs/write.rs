@@ -15,7 +15,8 @@ use millrace_core::sql::BatchColumns;
 use rustc_hash::{FxHashMap, FxHashSet};
 use tokio_util::sync::CancellationToken;
 
-use super::{Pauses, Progress};
+use super::{BACK_OFF, Progress};
+use crate::backoff::BackOff;
 use crate::names::Names;
 use crate::stores::features::{FeatureStore, FeatureStoreError, Put, PutOutcome};
 use crate::stores::profiles::{ProfileError, ProfilePut, ProfileStore, ProfileWritten};
@@ -78,11 +79,11 @@ impl Writer {
 
     /// Gives a collection its indexes before its first document.
     pub(super) async fn ensure(&self) -> Result<(), Unwritten> {
-        let mut pauses = Pauses::new();
+        let mut back_off = BACK_OFF;
         while self.view().store == Store::MongoDb {
             match self.profiles.ensure(self.view()).await {
                 Ok(()) => break,
-                Err(error) => self.pause_for_profiles(&mut pauses, &error).await?,
+                Err(error) => self.pause_for_profiles(&mut back_off, &error).await?,
             }
         }
         self.progress.goes_on();
@@ -159,13 +160,13 @@ impl Writer {
 
     /// What is stored of some keys; none where there is nothing, or nothing of ours.
     async fn stored(&self, rows: &[&(KeyText, Slot)]) -> Result<Vec<Option<Vec<u8>>>, Unwritten> {
-        let mut pauses = Pauses::new();
+        let mut back_off = BACK_OFF;
         if self.view().store == Store::MongoDb {
             let keys: Vec<&str> = rows.iter().map(|(key, _)| key.as_str()).collect();
             loop {
                 match self.profiles.load(self.view(), &keys).await {
                     Ok(mut found) => return Ok(keys.into_iter().map(|key| found.remove(key)).collect()),
-                    Err(error) => self.pause_for_profiles(&mut pauses, &error).await?,
+                    Err(error) => self.pause_for_profiles(&mut back_off, &error).await?,
                 }
             }
         }
@@ -173,7 +174,7 @@ impl Writer {
         loop {
             match self.features.read(&reads).await {
                 Ok(found) => return Ok(found.into_iter().map(|fields| fields.ok()?.pop()?).collect()),
-                Err(error) => self.pause_for_features(&mut pauses, &error).await?,
+                Err(error) => self.pause_for_features(&mut back_off, &error).await?,
             }
         }
     }
@@ -194,7 +195,7 @@ impl Writer {
             slots: vec![(field.clone(), codec::encode(slot))],
         };
         let puts: Vec<Put> = rows.iter().map(put).collect();
-        let mut pauses = Pauses::new();
+        let mut back_off = BACK_OFF;
         loop {
             match self.features.put(&puts).await {
                 Ok(outcomes) => {
@@ -202,7 +203,7 @@ impl Writer {
                     return outcomes.iter().flatten().map(fate_in_redis).collect();
                 }
                 Err(error) if error.is_refusal() => return self.put_singly(&puts).await,
-                Err(error) => self.pause_for_features(&mut pauses, &error).await?,
+                Err(error) => self.pause_for_features(&mut back_off, &error).await?,
             }
         }
     }
@@ -210,7 +211,7 @@ impl Writer {
     /// Finds the keys that the server refuses, and gives each a few chances.
     async fn put_singly(&self, puts: &[Put]) -> Result<Vec<Written>, Unwritten> {
         let mut fates: Vec<Option<Written>> = puts.iter().map(|_| None).collect();
-        let mut pauses = Pauses::new();
+        let mut back_off = BACK_OFF;
         for attempt in 1..=ATTEMPTS {
             for (put, fate) in puts.iter().zip(&mut fates) {
                 if !matches!(fate, None | Some(Written::Refused(_))) {
@@ -219,14 +220,14 @@ impl Writer {
                 *fate = Some(self.put_one(put).await?);
             }
             if attempt < ATTEMPTS && fates.iter().any(|fate| matches!(fate, Some(Written::Refused(_)))) {
-                self.sleep(&mut pauses).await?;
+                self.sleep(&mut back_off).await?;
             }
         }
         Ok(fates.into_iter().flatten().collect())
     }
 
     async fn put_one(&self, put: &Put) -> Result<Written, Unwritten> {
-        let mut pauses = Pauses::new();
+        let mut back_off = BACK_OFF;
         loop {
             match self.features.put(std::slice::from_ref(put)).await {
                 Ok(outcomes) => match outcomes.iter().flatten().next() {
@@ -234,7 +235,7 @@ impl Writer {
                     None => return Ok(Written::Refused("the store did not say what became of it".to_owned())),
                 },
                 Err(error) if error.is_refusal() => return Ok(Written::Refused(error.to_string())),
-                Err(error) => self.pause_for_features(&mut pauses, &error).await?,
+                Err(error) => self.pause_for_features(&mut back_off, &error).await?,
             }
         }
     }
@@ -243,7 +244,7 @@ impl Writer {
         let view = self.view();
         // A run belongs to no partition.
         let partition = Partition(0);
-        let mut pauses = Pauses::new();
+        let mut back_off = BACK_OFF;
         loop {
             let puts = rows.iter().map(|(key, slot)| ProfilePut { view, key, slot, partition });
             match self.profiles.put(&puts.collect::<Vec<_>>()).await {
@@ -251,28 +252,28 @@ impl Writer {
                     self.progress.goes_on();
                     return outcomes.into_iter().map(fate_in_mongodb).collect();
                 }
-                Err(error) => self.pause_for_profiles(&mut pauses, &error).await?,
+                Err(error) => self.pause_for_profiles(&mut back_off, &error).await?,
             }
         }
     }
 
-    async fn pause_for_features(&self, pauses: &mut Pauses, error: &FeatureStoreError) -> Result<(), Unwritten> {
+    async fn pause_for_features(&self, back_off: &mut BackOff, error: &FeatureStoreError) -> Result<(), Unwritten> {
         self.progress.wait_for_store(format!("redis: {error}"));
-        self.sleep(pauses).await
+        self.sleep(back_off).await
     }
 
     /// An error that stays ends the run.
-    async fn pause_for_profiles(&self, pauses: &mut Pauses, error: &ProfileError) -> Result<(), Unwritten> {
+    async fn pause_for_profiles(&self, back_off: &mut BackOff, error: &ProfileError) -> Result<(), Unwritten> {
         let what = format!("mongodb: {error}");
         if !error.is_passing() {
             return Err(Unwritten::Failed(what));
         }
         self.progress.wait_for_store(what);
-        self.sleep(pauses).await
+        self.sleep(back_off).await
     }
 
-    async fn sleep(&self, pauses: &mut Pauses) -> Result<(), Unwritten> {
-        let slept = self.stop.run_until_cancelled(tokio::time::sleep(pauses.next())).await;
+    async fn sleep(&self, back_off: &mut BackOff) -> Result<(), Unwritten> {
+        let slept = self.stop.run_until_cancelled(tokio::time::sleep(back_off.next_delay())).await;
         slept.ok_or(Unwritten::Stopped)
     }
 }

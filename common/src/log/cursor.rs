@@ -1,27 +1,17 @@
-//! Leases and progress. One hash per (partition, group) holds who owns it, each sink's position and what is in
-//! flight; every change goes through a function that checks owner and epoch, so an ex-owner changes nothing.
+//! The progress of a group in a partition. One hash holds the lease, each sink's position, and the batch that is in
+//! flight. Every change goes through a function that checks the lease's token, so a former owner changes nothing.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use millrace_core::partition::Partition;
 use millrace_core::position::Position;
 use redis::Value;
-use tokio::time::Instant;
 
 use super::dead::DeadLetter;
 use super::error::{LogError, unexpected};
 use super::group::Group;
+use super::lease::LeaseToken;
 use super::{LOSS_WINDOW_MS, Log, functions, value};
-
-/// Who may act on a partition of a group: both parts together.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Token {
-    /// The worker.
-    pub owner: String,
-    /// Grows with each taking, for ever.
-    pub epoch: u64,
-}
 
 /// How far one sink is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,17 +24,6 @@ pub struct SinkCursor {
     pub in_flight: Option<String>,
 }
 
-/// A partition that is ours for a while.
-#[derive(Clone, Debug)]
-pub struct Lease {
-    /// What every call on it shows.
-    pub token: Token,
-    /// Until when, counted from before the call: earlier than Redis lets it run out.
-    pub expires: Instant,
-    /// Where each of the group's sinks is.
-    pub cursors: BTreeMap<String, SinkCursor>,
-}
-
 /// One step of one sink: everything after `from` up to and with `to` is in its store.
 #[derive(Clone, Debug)]
 pub struct Advance<'a> {
@@ -53,7 +32,7 @@ pub struct Advance<'a> {
     /// Whose cursor.
     pub group: Group,
     /// The right to move it.
-    pub token: &'a Token,
+    pub token: &'a LeaseToken,
     /// Which of the group's sinks.
     pub sink: &'a str,
     /// Where it must stand now.
@@ -80,56 +59,6 @@ pub enum Advanced {
     Moved(Position),
 }
 
-/// Takes the lease if it is free, has run out, or is this owner's own from before a restart. None: another has it.
-pub async fn acquire(
-    log: &Log,
-    partition: Partition,
-    group: Group,
-    owner: &str,
-    lease: Duration,
-) -> Result<Option<Lease>, LogError> {
-    const DOING: &str = "acquire a lease";
-    let before = Instant::now();
-    let mut command = functions::call(functions::ACQUIRE, &[&log.names().cursor(partition, group)]);
-    command.arg(owner).arg(millis(lease));
-    let reply = log.link_ref().query(DOING, &command).await?;
-    let wrong = unexpected(DOING, &reply);
-    let mut parts = value::array(reply).unwrap_or_default().into_iter();
-    let (taken, epoch) = (parts.next().as_ref().and_then(value::number), parts.next());
-    match (taken, epoch.as_ref().and_then(value::number), parts.next(), parts.next()) {
-        (Some(0), ..) => Ok(None),
-        (Some(1), Some(epoch), Some(_), Some(fields)) => Ok(Some(Lease {
-            token: Token { owner: owner.to_owned(), epoch },
-            expires: before + lease,
-            cursors: sink_cursors(group, &fields_of(fields).ok_or(wrong)?)?,
-        })),
-        _ => Err(wrong),
-    }
-}
-
-/// Prolongs the lease and says until when. None: another has taken it.
-pub async fn renew(
-    log: &Log,
-    partition: Partition,
-    group: Group,
-    token: &Token,
-    lease: Duration,
-) -> Result<Option<Instant>, LogError> {
-    let before = Instant::now();
-    let mut command = functions::call(functions::RENEW, &[&log.names().cursor(partition, group)]);
-    command.arg(&token.owner).arg(token.epoch).arg(millis(lease));
-    let reply = log.link_ref().query("renew a lease", &command).await?;
-    Ok((value::number(&reply) == Some(1)).then_some(before + lease))
-}
-
-/// Gives the lease back, so that the next owner need not wait. False: another has it already.
-pub async fn release(log: &Log, partition: Partition, group: Group, token: &Token) -> Result<bool, LogError> {
-    let mut command = functions::call(functions::RELEASE, &[&log.names().cursor(partition, group)]);
-    command.arg(&token.owner).arg(token.epoch);
-    let reply = log.link_ref().query("release a lease", &command).await?;
-    Ok(value::number(&reply) == Some(1))
-}
-
 /// Where each sink of the group stands; needs no lease.
 pub async fn positions(
     log: &Log,
@@ -150,7 +79,7 @@ pub async fn intend(
     log: &Log,
     partition: Partition,
     group: Group,
-    token: &Token,
+    token: &LeaseToken,
     sink: &str,
     from: Position,
     payload: &str,
@@ -215,8 +144,4 @@ pub(super) fn sink_cursors(group: Group, fields: &Fields) -> Result<BTreeMap<Str
         Ok((sink.to_owned(), SinkCursor { position, entries_read, in_flight: field("in_flight").cloned() }))
     };
     group.sinks().iter().copied().map(one).collect()
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

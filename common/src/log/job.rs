@@ -7,28 +7,15 @@ use std::time::Duration;
 use millrace_core::batch::Run;
 use redis::Value;
 
-use super::cursor::{Fields, Token, fields_of};
+use super::cursor::{Fields, fields_of};
 use super::error::{LogError, unexpected};
+use super::lease::LeaseToken;
 use super::{Log, functions, value};
 
 /// Records of runs that are kept per job.
 const KEPT_RUNS: usize = 200;
 /// How long a run's failed keys are kept.
 const KEPT_FAILED_KEYS: Duration = Duration::from_secs(30 * 86_400);
-
-/// Whether a lease was to be had.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Taken {
-    /// It is ours.
-    Ours(Token),
-    /// Somebody else has it.
-    Held {
-        /// Who.
-        owner: String,
-        /// For how long at least, unless it is renewed.
-        left: Duration,
-    },
-}
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,43 +128,6 @@ impl Outcome {
     }
 }
 
-/// Takes the lease of that key, a view's job or the scheduler, if nobody else has it.
-pub async fn take(log: &Log, key: &str, owner: &str, lease: Duration) -> Result<Taken, LogError> {
-    const DOING: &str = "take the lease of a job";
-    let mut command = functions::call(functions::ACQUIRE, &[key]);
-    command.arg(owner).arg(millis(lease));
-    let reply = log.link_ref().query(DOING, &command).await?;
-    let wrong = unexpected(DOING, &reply);
-    let mut parts = value::array(reply).unwrap_or_default().into_iter();
-    let (taken, second, third) = (parts.next().as_ref().and_then(value::number), parts.next(), parts.next());
-    match (taken, second, third.as_ref().and_then(value::number)) {
-        (Some(0), Some(owner), Some(left)) => {
-            let owner = value::text(owner).ok_or(wrong)?;
-            Ok(Taken::Held { owner, left: Duration::from_millis(left) })
-        }
-        (Some(1), Some(epoch), Some(_)) => {
-            let epoch = value::number(&epoch).ok_or(wrong)?;
-            Ok(Taken::Ours(Token { owner: owner.to_owned(), epoch }))
-        }
-        _ => Err(wrong),
-    }
-}
-
-/// Prolongs a lease. False: another has taken it.
-pub async fn renew(log: &Log, key: &str, token: &Token, lease: Duration) -> Result<bool, LogError> {
-    let mut command = functions::call(functions::RENEW, &[key]);
-    command.arg(&token.owner).arg(token.epoch).arg(millis(lease));
-    let reply = log.link_ref().query("renew the lease of a job", &command).await?;
-    Ok(value::number(&reply) == Some(1))
-}
-
-/// Gives a lease back, so that the next need not wait.
-pub async fn give_back(log: &Log, key: &str, token: &Token) -> Result<(), LogError> {
-    let mut command = functions::call(functions::RELEASE, &[key]);
-    command.arg(&token.owner).arg(token.epoch);
-    log.link_ref().query("give back the lease of a job", &command).await.map(drop)
-}
-
 /// Redis's clock, epoch ms.
 pub async fn now(log: &Log) -> Result<i64, LogError> {
     const DOING: &str = "read redis's clock";
@@ -186,7 +136,7 @@ pub async fn now(log: &Log) -> Result<i64, LogError> {
 }
 
 /// Says that the run has begun, and that one before it which never ended was abandoned. False: another has the lease.
-pub async fn begin(log: &Log, view: &str, token: &Token, as_of: i64) -> Result<bool, LogError> {
+pub async fn begin(log: &Log, view: &str, token: &LeaseToken, as_of: i64) -> Result<bool, LogError> {
     let names = log.names();
     let mut command = functions::call(functions::JOB_BEGIN, &[&names.job(view), &names.job_runs(view)]);
     command.arg(&token.owner).arg(token.epoch).arg(as_of).arg(KEPT_RUNS);
@@ -196,12 +146,18 @@ pub async fn begin(log: &Log, view: &str, token: &Token, as_of: i64) -> Result<b
 
 /// Records how the run ended; where it succeeded, readers count from it. Asking again changes nothing. False: another
 /// has the lease, and nothing was recorded.
-pub async fn finish(log: &Log, view: &str, token: &Token, run: u32, ending: &Ending<'_>) -> Result<bool, LogError> {
+pub async fn finish(
+    log: &Log,
+    view: &str,
+    token: &LeaseToken,
+    run: u32,
+    ending: &Ending<'_>,
+) -> Result<bool, LogError> {
     let names = log.names();
     let keys = [names.job(view), names.job_runs(view), names.job_failed(view, run)];
     let mut command = functions::call(functions::JOB_FINISH, &[&keys[0], &keys[1], &keys[2]]);
     command.arg(&token.owner).arg(token.epoch).arg(ending.outcome.name());
-    command.arg(KEPT_RUNS).arg(millis(KEPT_FAILED_KEYS));
+    command.arg(KEPT_RUNS).arg(value::millis(KEPT_FAILED_KEYS));
     let Counts { rows, written, already, failed } = ending.counts;
     command.arg(rows).arg(written).arg(already).arg(failed).arg(ending.reason);
     for (key, reason) in ending.failed_keys {
@@ -298,8 +254,4 @@ fn record_of(fields: &Fields) -> Option<RunRecord> {
 
 fn parsed<T: std::str::FromStr>(fields: &Fields, name: &str) -> Option<T> {
     fields.get(name)?.parse().ok()
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -15,7 +15,7 @@ use super::{Log, functions, value};
 pub async fn heartbeat(log: &Log, group: Group, worker: &str, ttl: Duration) -> Result<Vec<String>, LogError> {
     const DOING: &str = "send a heartbeat";
     let mut command = functions::call(functions::HEARTBEAT, &[&log.names().workers(group)]);
-    command.arg(worker).arg(u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
+    command.arg(worker).arg(value::millis(ttl));
     let reply = log.link_ref().query(DOING, &command).await?;
     let wrong = unexpected(DOING, &reply);
     let mut workers = value::array(reply)

@@ -1,5 +1,7 @@
 //! Taking Redis's answers apart. Moves what it can: nothing here copies an entry's text.
 
+use std::time::Duration;
+
 use millrace_core::position::Position;
 use redis::Value;
 
@@ -71,6 +73,11 @@ pub(super) fn texts(value: &Value, into: &mut Vec<String>) {
         Value::SimpleString(text) => into.push(text.clone()),
         _ => {}
     }
+}
+
+/// A duration as Redis takes it.
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn digits(bytes: &[u8]) -> Option<u64> {

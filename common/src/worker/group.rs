@@ -8,10 +8,10 @@ use millrace_core::partition::Partition;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::definitions::DefinitionsCache;
 use super::lag;
-use super::lease::Owned;
-use crate::log::{Group, Log, LogError, cursor, members};
+use super::owned::Owned;
+use crate::definitions::DefinitionsCache;
+use crate::log::{Acquisition, Group, Lease, Log, LogError, OnExpiry, members};
 use crate::process::Readiness;
 
 /// How often a worker shows that it lives, looks for others, and takes what is its.
@@ -86,7 +86,7 @@ async fn rebalance<S: Sinks>(
             Some(partition) if !mine => partition.stop.cancel(),
             None if mine => {
                 if let Some(owned) = take(log, config, partition).await {
-                    running.insert(number, start(owned, config.lease, sinks.clone(), cache.clone()));
+                    running.insert(number, start(owned, sinks.clone(), cache.clone()));
                 }
             }
             _ => {}
@@ -95,17 +95,14 @@ async fn rebalance<S: Sinks>(
 }
 
 async fn take(log: &Log, config: &GroupConfig, partition: Partition) -> Option<Owned> {
-    match cursor::acquire(log, partition, config.group, &config.worker, config.lease).await {
-        Ok(Some(lease)) => {
-            tracing::info!(
-                partition = partition.0,
-                group = config.group.name(),
-                epoch = lease.token.epoch,
-                "partition taken"
-            );
-            Some(Owned::new(log.clone(), partition, config.group, lease.token, lease.expires))
+    let (group, key) = (config.group, log.names().cursor(partition, config.group));
+    match Lease::acquire(log, key, &config.worker, config.lease, OnExpiry::Lost).await {
+        Ok(Acquisition::Acquired(lease)) => {
+            let epoch = lease.token().epoch;
+            tracing::info!(partition = partition.0, group = group.name(), epoch, "partition taken");
+            Some(Owned::new(log.clone(), partition, group, lease))
         }
-        Ok(None) => None,
+        Ok(Acquisition::Held(_)) => None,
         Err(error) => {
             tracing::warn!(partition = partition.0, %error, "lease not taken");
             None
@@ -113,21 +110,13 @@ async fn take(log: &Log, config: &GroupConfig, partition: Partition) -> Option<O
     }
 }
 
-fn start<S: Sinks>(owned: Owned, lease: Duration, sinks: S, cache: DefinitionsCache) -> Running {
+fn start<S: Sinks>(owned: Owned, sinks: S, cache: DefinitionsCache) -> Running {
     let stop = CancellationToken::new();
     let told = stop.clone();
     let task = tokio::spawn(async move {
-        let done = CancellationToken::new();
-        let keeper = owned.clone();
-        let keeping = tokio::spawn({
-            let done = done.clone();
-            async move { keeper.keep(lease, done).await }
-        });
         sinks.run(owned.clone(), cache, told).await;
-        done.cancel();
-        let _ = keeping.await;
-        let released = cursor::release(&owned.log, owned.partition, owned.group, &owned.token).await;
-        tracing::info!(partition = owned.partition.0, released = released.is_ok(), "partition left");
+        let released = owned.release().await;
+        tracing::info!(partition = owned.partition().0, released = released.is_ok(), "partition left");
     });
     Running { stop, task }
 }

@@ -5,19 +5,18 @@
 //! batch; `share` lets one sink read for two; `judge` says each entry's fate before any sink sees it; `lag` tells how far all are
 //! behind; `sink` is what a consumer adds.
 
-mod definitions;
 mod group;
 mod judge;
 mod lag;
-mod lease;
+mod owned;
 mod run;
 mod share;
 mod sink;
 mod step;
 
-pub use definitions::DefinitionsCache;
+pub use crate::definitions::DefinitionsCache;
 pub use group::{GroupConfig, Sinks, run_group};
 pub use judge::{Fate, Judge};
-pub use lease::Owned;
+pub use owned::Owned;
 pub use run::{run_pair, run_sink};
 pub use sink::{Batch, Fence, Sink, SinkError};

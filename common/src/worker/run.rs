@@ -4,20 +4,20 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::definitions::DefinitionsCache;
-use super::lease::{Owned, SinkFence};
+use super::owned::{Owned, SinkFence};
 use super::share::{Follow, Share};
 use super::sink::{Batch, Sink, SinkError};
 use super::step::{Place, StepError};
+use crate::backoff::BackOff;
 use crate::clock::now_ms;
+use crate::definitions::DefinitionsCache;
 use crate::log::{Advance, Advanced, Log, LogError, RawEntry, SinkCursor, cursor};
 use millrace_core::definitions::Store;
 use millrace_core::position::Position;
 
-/// The first pause after a failure; it doubles.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-/// The longest pause: a store that comes back is noticed within it.
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// The delays while a store is unavailable. A store that is back is noticed within the longest.
+const BACK_OFF: BackOff = BackOff::new(Duration::from_millis(100), LONGEST_DELAY);
+const LONGEST_DELAY: Duration = Duration::from_secs(2);
 /// How often a trim is asked for; between them an advance costs nothing more.
 const TRIM_EVERY: Duration = Duration::from_secs(5);
 /// Above this part of `maxmemory` retention yields; well below the part at which ingest refuses events.
@@ -55,7 +55,7 @@ pub(super) enum Next {
 pub(super) fn decide(outcome: &Outcome, failures: u32) -> Next {
     match outcome {
         Outcome::Advanced | Outcome::Idle => Next::Continue,
-        Outcome::Away(_) => Next::Pause((FIRST_PAUSE * 2u32.saturating_pow(failures.min(10))).min(LONGEST_PAUSE)),
+        Outcome::Away(_) => Next::Pause(BACK_OFF.delay_after(failures.saturating_sub(1))),
         Outcome::Stale => Next::Reopen,
         Outcome::Fenced | Outcome::Stopped => Next::Leave,
     }
@@ -274,7 +274,7 @@ impl Turn<'_> {
         let advance = Advance {
             partition: batch.partition,
             group: self.owned.group,
-            token: &self.owned.token,
+            token: self.owned.token(),
             sink,
             from: batch.after,
             to: batch.upto,
@@ -341,7 +341,7 @@ mod tests {
         let away = Outcome::Away(String::new());
         assert_eq!(decide(&away, 1), Next::Pause(Duration::from_millis(100)));
         assert_eq!(decide(&away, 2), Next::Pause(Duration::from_millis(200)));
-        assert_eq!(decide(&away, 50), Next::Pause(LONGEST_PAUSE));
+        assert_eq!(decide(&away, 50), Next::Pause(LONGEST_DELAY));
     }
 
     #[test]

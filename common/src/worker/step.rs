@@ -11,10 +11,10 @@ use millrace_core::partition::Partition;
 use millrace_core::position::Position;
 use tokio::time::Instant;
 
-use super::definitions::{DefinitionsCache, DefinitionsError};
 use super::judge::{Fate, Judge};
 use super::sink::Batch;
 use crate::clock::now_ms;
+use crate::definitions::{DefinitionsCache, DefinitionsError};
 use crate::log::{DeadLetter, Group, Log, LogError, RawEntry, Reader, registry};
 
 /// Entries per call when the duplicate window is read again.

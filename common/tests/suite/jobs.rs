@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use millrace_common::config::StoreConfig;
 use millrace_common::jobs::{Job, JobError, Progress, Report, Stores, run};
 use millrace_common::log::job::{self, Completed, Counts, Ending, JobState, Outcome};
-use millrace_common::log::{Log, LogMeta};
+use millrace_common::log::{Log, LogMeta, lease};
 use millrace_common::names::Names;
 use millrace_common::process::Readiness;
 use millrace_common::stores::clickhouse;
@@ -22,6 +22,8 @@ use serde_json::{Value, json};
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
+
+use crate::support::acquire;
 
 const DAY: i64 = 86_400_000;
 /// The first midnight of a year that the tests live in.
@@ -219,9 +221,9 @@ async fn a_run_that_was_taken_over_stops_and_its_late_writes_change_nothing() {
         let () = redis::cmd("HSET").arg(&[&key, "expires", "0"]).query_async(&mut redis).await.unwrap();
         let lease = Duration::from_secs(5);
         loop {
-            match job::take(&slow.stores.log, &key, "somebody", lease).await.unwrap() {
-                job::Taken::Ours(token) => return token,
-                job::Taken::Held { .. } => {
+            match acquire(&slow.stores.log, &key, "somebody", lease).await {
+                Some(grant) => return grant.token,
+                None => {
                     let () = redis::cmd("HSET").arg(&[&key, "expires", "0"]).query_async(&mut redis).await.unwrap();
                 }
             }
@@ -333,14 +335,12 @@ async fn a_run_of_the_future_is_refused_and_no_clock_can_settle_the_ticks_to_com
     // As a process would whose clock and check are wrong.
     let (log, id) = (&world.stores.log, world.view(0).id());
     let key = log.names().job(&id);
-    let job::Taken::Ours(token) = job::take(log, &key, "wrong", Duration::from_secs(5)).await.unwrap() else {
-        panic!("somebody else has the lease")
-    };
+    let token = acquire(log, &key, "wrong", Duration::from_secs(5)).await.unwrap().token;
     assert!(job::begin(log, &id, &token, now + DAY).await.unwrap());
     let ending = Ending { outcome: Outcome::Failed, counts: &Counts::default(), reason: "a test", failed_keys: &[] };
     let number = u32::try_from(token.epoch).unwrap();
     assert!(job::finish(log, &id, &token, number, &ending).await.unwrap());
-    job::give_back(log, &key, &token).await.unwrap();
+    assert!(lease::release(log, &key, &token).await.unwrap());
     let soon = job::now(log).await.unwrap() + 60_000;
     let state = world.state(0).await;
     assert!(state.settled.unwrap() <= soon, "a later tick is due");
@@ -359,9 +359,7 @@ async fn a_run_whose_process_died_is_nobodys_until_the_next_one_calls_it_abandon
     world.fill(1, 0, 10).await;
     let (log, id) = (&world.stores.log, world.view(0).id());
     let begin = async |owner: &str, lease: Duration| {
-        let job::Taken::Ours(token) = job::take(log, &log.names().job(&id), owner, lease).await.unwrap() else {
-            panic!("somebody else has the lease")
-        };
+        let token = acquire(log, &log.names().job(&id), owner, lease).await.unwrap().token;
         assert!(job::begin(log, &id, &token, MIDNIGHT).await.unwrap());
     };
     begin("first", Duration::from_secs(600)).await;

@@ -5,7 +5,9 @@ use crate::support;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use millrace_common::log::{Advance, Advanced, DeadLetter, Group, Lease, SinkCursor, Token, cursor, dead};
+use millrace_common::log::{
+    Advance, Advanced, DeadLetter, Group, LeaseGrant, LeaseToken, SinkCursor, cursor, dead, lease,
+};
 use millrace_core::partition::Partition;
 use millrace_core::position::Position;
 use support::{Fixture, eventually};
@@ -13,12 +15,23 @@ use support::{Fixture, eventually};
 const P: Partition = Partition(1);
 const LEASE: Duration = Duration::from_secs(60);
 
-async fn acquire(fixture: &Fixture, group: Group, owner: &str) -> Option<Lease> {
-    cursor::acquire(&fixture.log, P, group, owner, LEASE).await.unwrap()
+async fn acquire(fixture: &Fixture, group: Group, owner: &str) -> Option<LeaseGrant> {
+    support::acquire(&fixture.log, &key(fixture, group), owner, LEASE).await
+}
+
+fn key(fixture: &Fixture, group: Group) -> String {
+    fixture.log.names().cursor(P, group)
 }
 
 /// A step of one sink, with nothing dead and nothing to trim.
-fn step<'a>(group: Group, token: &'a Token, sink: &'a str, from: Position, to: Position, entries: u64) -> Advance<'a> {
+fn step<'a>(
+    group: Group,
+    token: &'a LeaseToken,
+    sink: &'a str,
+    from: Position,
+    to: Position,
+    entries: u64,
+) -> Advance<'a> {
     Advance { partition: P, group, token, sink, from, to, entries, trim_to: None, dead: &[] }
 }
 
@@ -66,12 +79,13 @@ async fn lag(fixture: &Fixture, group: Group) -> Option<u64> {
 async fn a_lease_is_one_owners_until_it_is_given_back() {
     let fixture = Fixture::new("lease").await;
     let lease = acquire(&fixture, Group::Online, "a").await.unwrap();
-    assert_eq!(lease.token, Token { owner: "a".into(), epoch: 1 });
-    assert_eq!(lease.cursors["mongodb"], SinkCursor::default());
-    assert_eq!(lease.cursors.len(), 2);
+    assert_eq!(lease.token, LeaseToken { owner: "a".into(), epoch: 1 });
+    let cursors = cursor::positions(&fixture.log, P, Group::Online).await.unwrap();
+    assert_eq!(cursors["mongodb"], SinkCursor::default());
+    assert_eq!(cursors.len(), 2);
     assert!(acquire(&fixture, Group::Online, "b").await.is_none());
     assert!(acquire(&fixture, Group::Offline, "b").await.is_some(), "the other group is another lease");
-    assert!(cursor::release(&fixture.log, P, Group::Online, &lease.token).await.unwrap());
+    assert!(lease::release(&fixture.log, &key(&fixture, Group::Online), &lease.token).await.unwrap());
     assert_eq!(acquire(&fixture, Group::Online, "b").await.unwrap().token.epoch, 2);
 }
 
@@ -81,16 +95,16 @@ async fn a_restarted_owner_takes_its_own_lease_at_once_and_fences_its_former_sel
     let before = acquire(&fixture, Group::Online, "a").await.unwrap();
     let after = acquire(&fixture, Group::Online, "a").await.unwrap();
     assert_eq!((before.token.epoch, after.token.epoch), (1, 2));
-    assert!(cursor::renew(&fixture.log, P, Group::Online, &before.token, LEASE).await.unwrap().is_none());
-    assert!(cursor::renew(&fixture.log, P, Group::Online, &after.token, LEASE).await.unwrap().is_some());
+    assert!(lease::renew(&fixture.log, &key(&fixture, Group::Online), &before.token, LEASE).await.unwrap().is_none());
+    assert!(lease::renew(&fixture.log, &key(&fixture, Group::Online), &after.token, LEASE).await.unwrap().is_some());
 }
 
 #[tokio::test]
 async fn a_lease_that_ran_out_is_still_good_until_somebody_takes_it() {
     let fixture = Fixture::new("run_out").await;
     let short = Duration::from_millis(1);
-    let old = cursor::acquire(&fixture.log, P, Group::Online, "a", short).await.unwrap().unwrap();
-    assert!(cursor::renew(&fixture.log, P, Group::Online, &old.token, short).await.unwrap().is_some());
+    let old = support::acquire(&fixture.log, &key(&fixture, Group::Online), "a", short).await.unwrap();
+    assert!(lease::renew(&fixture.log, &key(&fixture, Group::Online), &old.token, short).await.unwrap().is_some());
     let to = at(1);
     let moved = advance(&fixture, &step(Group::Online, &old.token, "redis", Position::ZERO, to, 1)).await;
     assert_eq!(moved, Advanced::Done);
@@ -100,7 +114,8 @@ async fn a_lease_that_ran_out_is_still_good_until_somebody_takes_it() {
         new.is_some()
     })
     .await;
-    assert_eq!(new.unwrap().cursors["redis"].position, to);
+    assert_eq!(new.unwrap().token.epoch, 2);
+    assert_eq!(cursor::positions(&fixture.log, P, Group::Online).await.unwrap()["redis"].position, to);
     assert_eq!(advance(&fixture, &step(Group::Online, &old.token, "redis", to, at(2), 1)).await, Advanced::Fenced);
 }
 
@@ -110,11 +125,11 @@ async fn a_stale_epoch_is_refused_everywhere_and_changes_nothing() {
     fill(&mut fixture, (1..=300).map(|n| at(n * 10_000))).await;
     let stale = acquire(&fixture, Group::Online, "a").await.unwrap().token;
     acquire(&fixture, Group::Online, "a").await.unwrap();
-    let other_owner = Token { owner: "b".into(), epoch: 2 };
+    let other_owner = LeaseToken { owner: "b".into(), epoch: 2 };
     let before = all_of(&mut fixture).await;
     for token in [stale, other_owner] {
         let (log, group) = (&fixture.log, Group::Online);
-        assert!(cursor::renew(log, P, group, &token, LEASE).await.unwrap().is_none());
+        assert!(lease::renew(log, &key(&fixture, group), &token, LEASE).await.unwrap().is_none());
         assert!(!cursor::intend(log, P, group, &token, "redis", Position::ZERO, "range").await.unwrap());
         let dead = [letter(at(1))];
         let advance = Advance {
@@ -123,7 +138,7 @@ async fn a_stale_epoch_is_refused_everywhere_and_changes_nothing() {
             ..step(group, &token, "redis", Position::ZERO, at(3_000_000), 300)
         };
         assert_eq!(cursor::advance(log, &advance).await.unwrap(), Advanced::Fenced);
-        assert!(!cursor::release(log, P, group, &token).await.unwrap());
+        assert!(!lease::release(log, &key(&fixture, group), &token).await.unwrap());
     }
     assert_eq!(all_of(&mut fixture).await, before);
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millrace_common::log::{
-    Advance, Advanced, AppendError, Appender, DeadLetter, Group, Log, LogError, LogMeta, cursor, functions, members,
-    registry,
+    Advance, Advanced, AppendError, Appender, DeadLetter, Group, Log, LogError, LogMeta, cursor, functions, lease,
+    members, registry,
 };
 use millrace_common::names::Names;
 use millrace_core::definitions::DefinitionsSource;
@@ -47,8 +47,9 @@ async fn at_the_limit_consumers_work_on_while_appends_are_refused() {
 
     let log = fixture.log.clone();
     assert_eq!(members::heartbeat(&log, Group::Online, "a", LEASE).await.unwrap(), ["a"]);
-    let token = cursor::acquire(&log, P, Group::Online, "a", LEASE).await.unwrap().unwrap().token;
-    assert!(cursor::renew(&log, P, Group::Online, &token, LEASE).await.unwrap().is_some());
+    let key = log.names().cursor(P, Group::Online);
+    let token = support::acquire(&log, &key, "a", LEASE).await.unwrap().token;
+    assert!(lease::renew(&log, &key, &token, LEASE).await.unwrap().is_some());
     assert!(cursor::intend(&log, P, Group::Online, &token, "redis", Position::ZERO, "all").await.unwrap());
     let mut reader = millrace_common::log::Reader::open(&log, P).await.unwrap();
     assert_eq!(reader.read(Position::ZERO, 10, Duration::ZERO).await.unwrap().len(), 1);
@@ -73,7 +74,7 @@ async fn at_the_limit_consumers_work_on_while_appends_are_refused() {
         dead: &dead,
     };
     assert_eq!(cursor::advance(&log, &advance).await.unwrap(), Advanced::Done);
-    assert!(cursor::release(&log, P, Group::Online, &token).await.unwrap());
+    assert!(lease::release(&log, &key, &token).await.unwrap());
     members::leave(&log, Group::Online, "a").await.unwrap();
     log.connect().await.unwrap();
 }

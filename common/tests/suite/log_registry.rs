@@ -167,7 +167,8 @@ async fn the_status_shows_owners_positions_and_lag() {
     let log = &fixture.log;
     registry::apply(log, &source("a"), 1).await.unwrap();
     let p = Partition(1);
-    let lease = cursor::acquire(log, p, Group::Online, "w1", Duration::from_secs(60)).await.unwrap().unwrap();
+    let lease =
+        support::acquire(log, &log.names().cursor(p, Group::Online), "w1", Duration::from_secs(60)).await.unwrap();
     let shown = status::status(log).await.unwrap();
     assert_eq!(shown.len(), 2);
     let shown = &shown[1];

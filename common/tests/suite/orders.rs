@@ -80,8 +80,8 @@ fn code(old: Checkpoint, new: Checkpoint) -> i64 {
 async fn lua_orders_positions_as_rust_does() {
     let mut fixture = Fixture::new("orders_lua").await;
     let group = Group::Online;
-    let token = cursor::acquire(&fixture.log, P, group, "a", LEASE).await.unwrap().unwrap().token;
     let key = fixture.log.names().cursor(P, group);
+    let token = support::acquire(&fixture.log, &key, "a", LEASE).await.unwrap().token;
     for (at, to) in generated(positions(), 400) {
         let () = fixture.ask(&["HSET", &key, "redis:position", &at.to_string()]).await;
         let intended = cursor::intend(&fixture.log, P, group, &token, "redis", to, "range").await.unwrap();
@@ -110,8 +110,8 @@ async fn lua_orders_positions_as_rust_does() {
 async fn a_group_is_where_rust_says_that_the_least_of_its_sinks_is() {
     let mut fixture = Fixture::new("orders_least").await;
     let group = Group::Online;
-    let token = cursor::acquire(&fixture.log, P, group, "a", LEASE).await.unwrap().unwrap().token;
     let (key, events) = (fixture.log.names().cursor(P, group), fixture.log.names().events(P));
+    let token = support::acquire(&fixture.log, &key, "a", LEASE).await.unwrap().token;
     for (other, to) in generated(positions(), 200).into_iter().filter(|(_, to)| *to > Position::ZERO) {
         let others = ["HSET", &key, "redis:position", "0-0", "mongodb:position", &other.to_string()];
         let () = fixture.ask(&others).await;

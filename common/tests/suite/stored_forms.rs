@@ -4,15 +4,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use millrace_common::log::job::{self, Counts, Ending, Outcome, Taken};
-use millrace_common::log::{Advance, Advanced, Appender, DeadLetter, Group, Token, cursor, registry};
+use millrace_common::log::job::{self, Counts, Ending, Outcome};
+use millrace_common::log::{Advance, Advanced, Appender, DeadLetter, Group, LeaseToken, cursor, lease, registry};
 use millrace_core::definitions::DefinitionsSource;
 use millrace_core::event::{Event, EventId};
 use millrace_core::key::KeyText;
 use millrace_core::partition::Partition;
 use millrace_core::position::Position;
 
-use crate::support::Fixture;
+use crate::support::{Fixture, acquire};
 
 const P: Partition = Partition(1);
 const LEASE: Duration = Duration::from_secs(60);
@@ -78,7 +78,7 @@ async fn a_cursor_and_a_dead_letter() {
     let mut fixture = Fixture::new("form_cursor").await;
     let (group, to) = (Group::Online, Position::new(5, 1));
     let key = fixture.log.names().cursor(P, group);
-    let token = cursor::acquire(&fixture.log, P, group, "host-1", LEASE).await.unwrap().unwrap().token;
+    let token = acquire(&fixture.log, &key, "host-1", LEASE).await.unwrap().token;
     assert_eq!(hash(&mut fixture, &key, &["expires"]).await, fields([("owner", "host-1"), ("epoch", "1")]));
     assert!(cursor::intend(&fixture.log, P, group, &token, "redis", Position::ZERO, "range").await.unwrap());
     let intended = fields([("owner", "host-1"), ("epoch", "1"), ("redis:in_flight", "range")]);
@@ -105,7 +105,7 @@ async fn a_cursor_and_a_dead_letter() {
     let wanted = wanted.into_iter().chain(["position", "5-1", "reason", "too large", "raw", "{}"]);
     assert_eq!(first_entry(&mut fixture, &dead).await, wanted.collect::<Vec<_>>());
 
-    assert!(cursor::release(&fixture.log, P, group, &token).await.unwrap());
+    assert!(lease::release(&fixture.log, &key, &token).await.unwrap());
     let released = [("owner", ""), ("epoch", "1"), ("redis:position", "5-1"), ("redis:entries", "3")];
     assert_eq!(hash(&mut fixture, &key, &["expires"]).await, fields(released));
 }
@@ -115,8 +115,8 @@ async fn a_job_and_its_runs() {
     const VIEW: &str = "nightly@1";
     let mut fixture = Fixture::new("form_job").await;
     let (log, names) = (fixture.log.clone(), fixture.log.names().clone());
-    let Taken::Ours(token) = job::take(&log, &names.job(VIEW), "host-1", LEASE).await.unwrap() else { panic!("held") };
-    assert_eq!(token, Token { owner: "host-1".into(), epoch: 1 });
+    let token = acquire(&log, &names.job(VIEW), "host-1", LEASE).await.unwrap().token;
+    assert_eq!(token, LeaseToken { owner: "host-1".into(), epoch: 1 });
     assert!(job::begin(&log, VIEW, &token, 1_000).await.unwrap());
     let begun = fields([
         ("owner", "host-1"),

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
-use millrace_common::log::{Log, LogMeta};
+use millrace_common::log::{Acquisition, LeaseGrant, Log, LogMeta, lease};
 use millrace_common::names::Names;
 use redis::aio::MultiplexedConnection;
 
@@ -134,6 +134,14 @@ impl Fixture {
         let mut cmd = redis::cmd(command[0]);
         cmd.arg(&command[1..]);
         cmd.query_async(&mut self.redis).await
+    }
+}
+
+/// Asks for the lease of `key`, once. None: another owner has it.
+pub async fn acquire(log: &Log, key: &str, owner: &str, ttl: Duration) -> Option<LeaseGrant> {
+    match lease::acquire(log, key, owner, ttl).await.unwrap() {
+        Acquisition::Acquired(grant) => Some(grant),
+        Acquisition::Held(_) => None,
     }
 }
 

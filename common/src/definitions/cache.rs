@@ -1,4 +1,4 @@
-//! Which definitions are in force where. Versions are immutable, so each is loaded and compiled once per process.
+//! Compiled definitions by their version. A version never changes, so each is loaded and compiled once per process.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use tokio::sync::Mutex;
 
 use crate::log::{Log, LogError, registry};
 
-/// The versions that this process has met.
+/// The versions that this process has used so far.
 #[derive(Clone)]
 pub struct DefinitionsCache {
     log: Log,
@@ -22,11 +22,11 @@ pub enum DefinitionsError {
     #[error(transparent)]
     Log(#[from] LogError),
     /// It does not compile in this binary: a newer one wrote it.
-    #[error("definitions version {version} do not compile here; run a newer binary: {errors}")]
+    #[error("definitions version {version} do not compile in this binary; run a newer one: {errors}")]
     Uncompilable {
         /// Its number.
         version: u32,
-        /// What the compiler said.
+        /// The compiler's errors.
         errors: String,
     },
     /// The log names a version that is not stored.
@@ -35,7 +35,7 @@ pub enum DefinitionsError {
 }
 
 impl DefinitionsCache {
-    /// Knows version 0, under which nothing is defined: what is in force before the first `apply`.
+    /// An empty cache. It knows version 0, which defines nothing and is in force before the first `apply`.
     pub fn new(log: Log) -> Self {
         Self { log, versions: Arc::default() }
     }
