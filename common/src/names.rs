@@ -1,5 +1,5 @@
-//! How everything in Redis is called: each key and group begins with the namespace, and all that belongs to one
-//! partition shares its hash tag, so that a Redis Cluster keeps it together. Nothing else spells a key.
+//! The names of all keys and groups in Redis. Each begins with the namespace. The keys of one partition share a hash tag, so
+//! that a Redis Cluster keeps them together. No other file spells a key.
 
 use millrace_core::partition::Partition;
 
@@ -17,12 +17,12 @@ impl Names {
         Self { namespace: namespace.into() }
     }
 
-    /// What all names begin with.
+    /// The prefix of all names.
     pub fn namespace(&self) -> &str {
         &self.namespace
     }
 
-    /// Hash: what the log is (partitions, key hash, duplicate horizon, format).
+    /// Hash: the properties of the log (partitions, key hash, duplicate horizon, format).
     pub fn log(&self) -> String {
         format!("{}:log", self.namespace)
     }
@@ -32,42 +32,42 @@ impl Names {
         self.of_partition("events", partition)
     }
 
-    /// Hash: lease and sinks' positions of a group in a partition.
+    /// Hash: the lease and the sinks' positions of a group in a partition.
     pub fn cursor(&self, partition: Partition, group: Group) -> String {
         format!("{}:cursor:{{{partition}}}:{group}", self.namespace)
     }
 
-    /// Stream: what a partition's sinks left out, and why.
+    /// Stream: the dead letters of a partition.
     pub fn dead(&self, partition: Partition) -> String {
         self.of_partition("dead", partition)
     }
 
-    /// Hash: which definitions are in force in a partition from which position; never trimmed.
+    /// Hash: the versions in force in a partition, each with the position from which it is; never trimmed.
     pub fn versions(&self, partition: Partition) -> String {
         self.of_partition("versions", partition)
     }
 
-    /// Hash: the latest number of the definitions.
+    /// Hash: the latest version of the definitions.
     pub fn definitions(&self) -> String {
         format!("{}:definitions", self.namespace)
     }
 
-    /// String: the definitions of that number, as JSON; written once.
+    /// String: one version of the definitions, as JSON; written once.
     pub fn definitions_version(&self, version: u32) -> String {
         format!("{}:definitions:{version}", self.namespace)
     }
 
-    /// Sorted set: a group's workers by when their heartbeat runs out.
+    /// Sorted set: a group's workers, by the time at which their heartbeat runs out.
     pub fn workers(&self, group: Group) -> String {
         format!("{}:workers:{group}", self.namespace)
     }
 
-    /// Hash: lease and state of a batch view's job, by `view@version`.
+    /// Hash: the lease and the state of a batch view's job, by `view@version`.
     pub fn job(&self, view: &str) -> String {
         format!("{}:job:{{{view}}}", self.namespace)
     }
 
-    /// Stream: what became of a job's runs.
+    /// Stream: the records of a job's runs.
     pub fn job_runs(&self, view: &str) -> String {
         format!("{}:runs", self.job(view))
     }
@@ -82,7 +82,7 @@ impl Names {
         format!("{}:scheduler", self.namespace)
     }
 
-    /// A consumer group's name inside the streams.
+    /// The name of a consumer group in the streams.
     pub fn group(&self, group: Group) -> String {
         format!("{}:{group}", self.namespace)
     }
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_belongs_to_a_partition_shares_its_hash_tag() {
+    fn the_keys_of_a_partition_share_its_hash_tag() {
         let names = Names::new("shop");
         let p = Partition(3);
         let keys = [names.events(p), names.cursor(p, Group::Online), names.dead(p), names.versions(p)];
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_belongs_to_an_installation_is_named_as_ever() {
+    fn the_keys_of_an_installation_are_named_as_ever() {
         let names = Names::new("shop");
         assert_eq!(
             [names.log(), names.definitions(), names.scheduler()],

@@ -1,15 +1,15 @@
 #!lua name=millrace_v1
--- What Millrace asks of Redis in one step: leases, cursors, dead letters, monotonic puts, control entries.
+-- The calls to Redis that must be one step: leases, cursors, dead letters, monotonic puts, control entries.
 --
--- A library is named by its version and every function carries it, so that two versions can serve side by side while
--- workers are replaced: change what a released function does and you make a `millrace_v2` beside it.
--- A Redis function does not roll back. So each one checks everything first and makes every call that can fail before
--- the one that counts. Consumers' functions are `allow-oom`: a full log can always be drained.
--- Times are Redis's own clock in milliseconds. Keys have no TTL: an epoch never starts again.
+-- The library and every function carry a version in their names, so that two versions can serve side by side while workers
+-- are replaced. To change what a released function does, make a `millrace_v2` beside this library.
+-- A Redis function does not roll back. Each function therefore checks everything first, and makes every call that can fail
+-- before the call that counts. Consumers' functions are `allow-oom`, so that a full log can always be drained.
+-- Times are milliseconds of Redis's own clock. The keys have no TTL, so an epoch never starts again.
 
 local LEASE_OWNER, LEASE_EPOCH, LEASE_EXPIRES = 'owner', 'epoch', 'expires'
 local POSITION, ENTRIES, IN_FLIGHT = ':position', ':entries', ':in_flight'
--- About so many dead letters of a partition are kept: nothing else bounds what a sender's mistake can pile up here.
+-- About the number of dead letters that are kept for each partition. Nothing else bounds the letters of a sender's mistake.
 local MOST_LETTERS = 100000
 
 local function refuse(why)
@@ -25,7 +25,7 @@ local function whole(number)
   return string.format('%.0f', number)
 end
 
--- A whole number in the range that Lua's doubles hold exactly, or nil.
+-- Reads a whole number that a Lua double holds exactly. Returns nil for any other text.
 local function count(text)
   local number = tonumber(text)
   if number and number >= 0 and number <= 9007199254740992 and number == math.floor(number) then
@@ -35,8 +35,8 @@ local function count(text)
 end
 
 ---------------------------------------------------------------------------------------------------------------------
--- Positions. Both halves of a stream id go to 2^64, past what a double holds, and `<` on strings follows the locale:
--- so an id is four numbers of ten digits each, compared one after the other.
+-- Positions. Both halves of a stream id go up to 2^64, which a double does not hold, and `<` on strings follows the locale.
+-- Therefore an id is four numbers of ten digits each, which are compared one after the other.
 
 local function position(id)
   local ms, seq = string.match(id, '^(%d+)%-(%d+)$')
@@ -50,7 +50,7 @@ local function position(id)
   }
 end
 
--- Negative, zero or positive, as a is before, at or after b.
+-- Returns a negative number if a is before b, 0 if they are equal, and a positive number if a is after b.
 local function compare(a, b)
   for i = 1, 4 do
     if a[i] ~= b[i] then
@@ -65,16 +65,16 @@ local function milliseconds(a)
 end
 
 ---------------------------------------------------------------------------------------------------------------------
--- Leases. KEYS: cursor. Owner and epoch together are the token. A token stays good after its lease has run out, until
--- somebody takes the partition over: nobody can have written in between.
+-- Leases. KEYS: the hash with the lease. Owner and epoch together are the token. A token stays valid after its lease has run
+-- out, until another owner acquires the lease: no other owner can have written in between.
 
 local function holds(cursor, owner, epoch)
   local lease = redis.call('HMGET', cursor, LEASE_OWNER, LEASE_EPOCH)
   return owner ~= '' and lease[1] == owner and lease[2] == epoch
 end
 
--- ARGV: owner, lease ms. Takes a lease that is free, run out, or this owner's own from before a restart.
--- Answers {1, epoch, lease ms, {field, value, …}} or {0, owner, ms left}.
+-- ARGV: owner, lease ms. Acquires a lease that is free, has run out, or is this owner's from before a restart.
+-- Returns {1, epoch, lease ms, {field, value, …}}, or {0, owner, ms left} where another owner has it.
 local function acquire(keys, args)
   local cursor, owner, lease = keys[1], args[1], count(args[2])
   if owner == '' or not lease or lease == 0 then
@@ -91,7 +91,7 @@ local function acquire(keys, args)
   return { 1, epoch, lease, redis.call('HGETALL', cursor) }
 end
 
--- ARGV: owner, epoch, lease ms. Answers 1, or 0 where another has it.
+-- ARGV: owner, epoch, lease ms. Returns 1, or 0 where another owner has the lease.
 local function renew(keys, args)
   local lease = count(args[3])
   if not lease or lease == 0 then
@@ -104,7 +104,7 @@ local function renew(keys, args)
   return 1
 end
 
--- ARGV: owner, epoch. Answers 1, or 0 where another has it. The epoch stays and so does all else.
+-- ARGV: owner, epoch. Returns 1, or 0 where another owner has the lease. The epoch and all other fields stay.
 local function release(keys, args)
   if not holds(keys[1], args[1], args[2]) then
     return 0
@@ -116,7 +116,7 @@ end
 ---------------------------------------------------------------------------------------------------------------------
 -- Cursors. A group is as far as its slowest sink.
 
--- {position, entries read} of each named sink (comma-separated) of a cursor.
+-- Returns {position, entries read} of each named sink (comma-separated) of a cursor.
 local function sinks_of(cursor, names)
   local sinks = {}
   for name in string.gmatch(names, '[^,]+') do
@@ -135,7 +135,7 @@ local function least(sinks, so_far)
   return so_far
 end
 
--- nil where this token may act on the sink from there; otherwise the answer that says why not.
+-- Returns nil where this token may act on the sink from that position; otherwise the reply that says why not.
 local function stale(cursor, owner, epoch, sink, from)
   if not holds(cursor, owner, epoch) then
     return { 'fenced' }
@@ -147,8 +147,8 @@ local function stale(cursor, owner, epoch, sink, from)
   return nil
 end
 
--- KEYS: cursor. ARGV: owner, epoch, sink, from, what is in flight.
--- Written before the store is asked, so that whoever comes next knows what may have got there.
+-- KEYS: cursor. ARGV: owner, epoch, sink, from, the record of the batch in flight.
+-- Called before the batch is sent, so that the next owner knows which rows may have arrived.
 local function intend(keys, args)
   local cursor, sink, from = keys[1], args[3], position(args[4])
   if not from or sink == '' or args[5] == '' then
@@ -162,7 +162,7 @@ local function intend(keys, args)
   return { 'ok' }
 end
 
--- Reads the dead letters behind args[first]: each is its number of strings, then fields and values in turn.
+-- Reads the dead letters from args[first] on. Each is its number of strings, then its fields and values in turn.
 local function letters_from(args, first)
   local letters, at = {}, first
   while at <= #args do
@@ -179,7 +179,7 @@ end
 -- KEYS: cursor, events, dead, then the other groups' cursors of this partition.
 -- ARGV: owner, epoch, group, sink, from, to, entries between, trim to (or ''), guard ms,
 --       the sinks that read events for KEYS[1], the same for each further cursor, then dead letters.
--- Answers {'ok'}, {'fenced'} or {'moved', where it is}.
+-- Returns {'ok'}, {'fenced'} or {'moved', the sink's position}.
 local function advance(keys, args)
   local cursor, events, dead = keys[1], keys[2], keys[3]
   local group, sink = args[3], args[4]
@@ -204,7 +204,7 @@ local function advance(keys, args)
   local entries = whole(sinks_of(cursor, sink)[sink].entries + read)
   local own = sinks_of(cursor, args[10])
   if own[sink] then
-    -- Never past what any sink of any group has done before this call, less what a resend may still need.
+    -- Never trims past the position of any sink of any group before this call, less the time that a resend may still need.
     if trim ~= '' then
       local slowest = least(own)
       for i = 4, #keys do
@@ -221,7 +221,7 @@ local function advance(keys, args)
     local group_at = least(own)
     redis.call('XGROUP', 'SETID', events, group, group_at.position.id, 'ENTRIESREAD', group_at.entries)
   end
-  -- Only the first of these can fail, and only where the key is no stream: then nothing has been appended.
+  -- Only the first of these calls can fail, if the key is not a stream. Then nothing has been appended.
   for _, letter in ipairs(letters) do
     redis.call('XADD', dead, 'MAXLEN', '~', MOST_LETTERS, '*', unpack(args, letter[1], letter[2]))
   end
@@ -238,7 +238,7 @@ local CODEC, HEADER_BYTES, HEADER = 1, 21, '>BI4I4I4I4I4'
 local WRITTEN, EQUAL, REFUSED, UNDECODABLE, NO_HASH = 1, 0, -1, -2, -3
 local CHUNK = 4000
 
--- What becomes of a field that holds `old` when `new` comes. Eight bytes are two halves: a double holds 53 bits.
+-- Returns the fate of a put of `new` over `old`. A double holds 53 bits, so eight bytes are compared in two halves.
 local function fate(old, new)
   if #old < HEADER_BYTES or string.byte(old) ~= CODEC then
     return UNDECODABLE
@@ -259,7 +259,7 @@ local function is_slot(value)
   return #value >= HEADER_BYTES and string.byte(value) == CODEC
 end
 
--- After a write: the hash goes in so many ms, or (0) never.
+-- Sets the expiry of a hash after a write, in ms. 0: it never expires.
 local function keep(key, expire)
   if expire > 0 then
     redis.call('PEXPIRE', key, whole(expire))
@@ -268,8 +268,8 @@ local function keep(key, expire)
   end
 end
 
--- KEYS: entity. ARGV: ms until it expires after this put (0: never), how many fields, then field and value of each.
--- Answers for each field: 1 written, 0 it holds just that checkpoint, -1 it holds a later one, -2 it holds no slot.
+-- KEYS: entity. ARGV: ms until it expires after this put (0: never), the number of fields, then each field and its value.
+-- Returns for each field: 1 written, 0 it holds this checkpoint already, -1 it holds a later one, -2 it does not hold a slot.
 local function put(keys, args)
   local key, n = keys[1], #args
   local expire = count(args[1])
@@ -278,7 +278,7 @@ local function put(keys, args)
   end
   for i = 4, n, 2 do
     if not is_slot(args[i]) then
-      return refuse('put was given a value that is no slot')
+      return refuse('put was given a value that is not a slot')
     end
   end
 
@@ -323,10 +323,10 @@ local function put(keys, args)
   return fates
 end
 
--- One field of many entities. A call costs more than what it does for a key, so that keys share it: by count and bytes
--- as many as Redis may stand still for.
--- KEYS: entities. ARGV: ms until those that are written expire (0: never), field, then the slot of each key.
--- Answers for each key what `put` answers for a field, and -3 where the key is no hash: it costs no other.
+-- Puts one field of many entities. A call costs more than its work for one key, so keys share calls. The callers bound the
+-- number and bytes of the keys, because Redis serves no other call meanwhile.
+-- KEYS: entities. ARGV: ms until the written ones expire (0: never), field, then the slot of each key.
+-- Returns for each key the same as `put` for a field, and -3 where the key is not a hash, which does not affect other keys.
 local function put_each(keys, args)
   local expire, field, n = count(args[1] or ''), args[2], #keys
   if not expire or n == 0 or n > CHUNK or #args ~= n + 2 then
@@ -334,15 +334,15 @@ local function put_each(keys, args)
   end
   for i = 3, #args do
     if not is_slot(args[i]) then
-      return refuse('put_each was given a value that is no slot')
+      return refuse('put_each was given a value that is not a slot')
     end
   end
 
   local call, pcall, sub, type = redis.call, redis.pcall, string.sub, type
-  -- Where none of the keys is there, nothing is to be compared and no expiry to be taken away. A key that comes twice
-  -- is there the second time, which HSETNX sees.
+  -- If none of the keys exists, there is nothing to compare and no expiry to remove. A key that comes twice exists the second
+  -- time, which HSETNX notices.
   local fresh = expire == 0 and call('EXISTS', unpack(keys)) == 0
-  -- Neighbours mostly replace the same checkpoint by the same one.
+  -- Neighbours mostly replace the same checkpoint by the same new one.
   local old_header, new_header, known
   local fates = {}
   for i = 1, n do
@@ -373,7 +373,7 @@ end
 
 ---------------------------------------------------------------------------------------------------------------------
 -- Definitions. KEYS: events, versions. ARGV: version, engine, then the fields of the control entry.
--- Answers {'ok', position} (also where that version is there already) or {'gap', the latest version}.
+-- Returns {'ok', position} (also where that version is in force already) or {'gap', the latest version}.
 local function control(keys, args)
   local events, versions = keys[1], keys[2]
   local version, engine = count(args[1]), count(args[2])
@@ -398,17 +398,17 @@ local function control(keys, args)
 end
 
 ---------------------------------------------------------------------------------------------------------------------
--- Jobs. A job's hash holds its lease and what became of its runs. A run is an epoch of the lease, so its number grows
--- and owner and number are its token. `running` has begun and not ended; `completed` is what readers count from;
--- `first_as_of` is the instant of the first run, `outcome` how the last one ended that was not told to stop;
--- `settled` is the latest instant that a run has ended for, well or not: never past now, or no tick would come after it.
+-- Jobs. A job's hash holds its lease and the results of its runs. A run is an epoch of the lease, so its number only grows, and
+-- owner and number are its token. `running` has begun and not ended. Readers count from `completed`. `first_as_of` is the
+-- instant of the first run. `outcome` is how the last run ended that was not told to stop. `settled` is the latest instant for
+-- which a run has ended, in success or not. It is never past now, because no tick would come after it.
 
--- How far the clock of who runs jobs may be ahead of ours, in ms.
+-- How far the clock of a machine that runs jobs may be ahead of Redis's, in ms.
 local CLOCKS_APART = 60000
 local OUTCOMES = { succeeded = true, failed = true, interrupted = true }
 
--- KEYS: job, runs. ARGV: owner, run, as of, how many records are kept.
--- Answers 1, or 0 where another has the lease. A run that began before and never ended is recorded as abandoned.
+-- KEYS: job, runs. ARGV: owner, run, as of, the number of records that are kept.
+-- Returns 1, or 0 where another owner has the lease. An earlier run that never ended is recorded as abandoned.
 local function job_begin(keys, args)
   local job, runs, run = keys[1], keys[2], args[2]
   local as_of, keep = count(args[3]), count(args[4])
@@ -429,9 +429,9 @@ local function job_begin(keys, args)
   return 1
 end
 
--- KEYS: job, runs, failed keys. ARGV: owner, run, outcome, how many records are kept, how many ms failed keys are kept,
--- rows, written, there already, failed, why, then failed key and reason in turn.
--- Answers 1 (also where that was done before), or 0 where another has the lease.
+-- KEYS: job, runs, failed keys. ARGV: owner, run, outcome, the number of records that are kept, the ms that failed keys are
+-- kept, rows, written, written before, failed, reason, then each failed key and its reason.
+-- Returns 1 (also where the run was recorded before), or 0 where another owner has the lease.
 local function job_finish(keys, args)
   local job, runs, failed_keys = keys[1], keys[2], keys[3]
   local run, outcome, keep, keep_ms = args[2], args[3], count(args[4]), count(args[5])
@@ -481,7 +481,7 @@ local function job_finish(keys, args)
 end
 
 ---------------------------------------------------------------------------------------------------------------------
--- Members. KEYS: workers. ARGV: id, ttl ms. Answers the ids that are alive, this one among them.
+-- Members. KEYS: workers. ARGV: id, ttl ms. Returns the ids that are alive, including this one.
 local function heartbeat(keys, args)
   local ttl = count(args[2])
   if args[1] == '' or not ttl or ttl == 0 then
@@ -499,8 +499,8 @@ local function leave(keys, args)
 end
 
 ---------------------------------------------------------------------------------------------------------------------
--- The place for the replication-id rule (DESIGN §2, "A store that lost its tail"): every new connection to the log
--- calls this before anything else. For now it answers Redis's clock in milliseconds and changes nothing.
+-- Every new connection to the log calls this before anything else. The replication-id rule belongs here (DESIGN §2, "A store
+-- that lost its tail"). For now it returns Redis's clock in milliseconds and changes nothing.
 local function fence(_, _)
   return now_ms()
 end
@@ -521,5 +521,5 @@ register('job_finish', job_finish, { 'allow-oom' })
 register('heartbeat', heartbeat, { 'allow-oom' })
 register('leave', leave, { 'allow-oom' })
 register('fence', fence, { 'allow-oom' })
--- An operator's, and it adds to the log: refused at the limit, like any append.
+-- Called by an operator, and it adds to the log: Redis refuses it at the memory limit, like any append.
 register('control', control, {})

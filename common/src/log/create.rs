@@ -1,5 +1,5 @@
-//! Making a log and finding one: what it was created with, its streams and groups, and whether Redis is set up so
-//! that it keeps what it has accepted.
+//! Makes a log and opens one: its properties, streams and groups, and the check that Redis is set up to keep the entries that
+//! it has accepted.
 
 use millrace_core::partition::{HASH_NAME, Partition};
 use redis::RedisResult;
@@ -9,10 +9,11 @@ use std::collections::BTreeMap;
 use super::error::{LogError, failed, unexpected};
 use super::group::Group;
 use super::link::Link;
-use super::{FORMAT, LogMeta, functions, memory};
+use super::meta::{FORMAT, LogMeta};
+use super::{functions, memory};
 use crate::names::Names;
 
-const READ_META: &str = "read what the log is";
+const READ_META: &str = "read the properties of the log";
 
 pub(super) async fn create(link: &Link, names: &Names, meta: &LogMeta) -> Result<(), LogError> {
     let mut connection = link.connect_unfenced().await.map_err(failed("connect to the log"))?;
@@ -27,7 +28,7 @@ pub(super) async fn create(link: &Link, names: &Names, meta: &LogMeta) -> Result
         }
     }
     write_meta(&mut connection, names, meta).await?;
-    // Two that create at once both see what the first of them wrote.
+    // Two processes that create a log at once both read what the first one wrote.
     let stored = read_meta(&mut connection, names).await?.ok_or_else(|| unexpected(READ_META, &"nothing"))?;
     same(&stored, meta)
 }
@@ -55,12 +56,12 @@ async fn create_group(
 ) -> Result<(), LogError> {
     let mut command = redis::cmd("XGROUP");
     command.arg("CREATE").arg(names.events(partition)).arg(names.group(group)).arg("0").arg("MKSTREAM");
-    // Without the count, the lag of a group that has read nothing would be unknown.
+    // Without the count, Redis would not know the lag of a group that has read nothing.
     command.arg("ENTRIESREAD").arg(0);
     let made: RedisResult<()> = command.exec_async(connection).await;
     match made {
         Err(error) if error.code() != Some("BUSYGROUP") => Err(failed("create a consumer group")(error)),
-        _ => Ok(()),
+        Ok(()) | Err(_) => Ok(()),
     }
 }
 
@@ -76,7 +77,7 @@ async fn write_meta(connection: &mut MultiplexedConnection, names: &Names, meta:
     for (field, value) in fields {
         pipeline.cmd("HSETNX").arg(names.log()).arg(field).arg(value).ignore();
     }
-    pipeline.exec_async(connection).await.map_err(failed("write what the log is"))
+    pipeline.exec_async(connection).await.map_err(failed("write the properties of the log"))
 }
 
 async fn read_meta(connection: &mut MultiplexedConnection, names: &Names) -> Result<Option<LogMeta>, LogError> {

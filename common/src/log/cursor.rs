@@ -11,16 +11,20 @@ use super::dead::DeadLetter;
 use super::error::{LogError, unexpected};
 use super::group::Group;
 use super::lease::LeaseToken;
-use super::{LOSS_WINDOW_MS, Log, functions, value};
+use super::value::{HashFields, hash_fields};
+use super::{Log, functions, value};
 
-/// How far one sink is.
+/// What a failover may lose: entries closer than this to a position are not trimmed, so that they can be read again.
+pub const LOSS_WINDOW_MS: u64 = 60_000;
+
+/// The progress of one sink.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SinkCursor {
     /// Everything up to here is in the store.
     pub position: Position,
-    /// How many entries that is since the log began.
+    /// The number of entries up to there, since the log began.
     pub entries_read: u64,
-    /// What was about to be sent when this was written, and may have arrived.
+    /// The record of a batch that was about to be sent, and may have arrived.
     pub in_flight: Option<String>,
 }
 
@@ -29,37 +33,37 @@ pub struct SinkCursor {
 pub struct Advance<'a> {
     /// Which partition.
     pub partition: Partition,
-    /// Whose cursor.
+    /// The group whose cursor is moved.
     pub group: Group,
-    /// The right to move it.
+    /// The right to move the cursor.
     pub token: &'a LeaseToken,
-    /// Which of the group's sinks.
+    /// The sink, one of the group's.
     pub sink: &'a str,
-    /// Where it must stand now.
+    /// Its position before.
     pub from: Position,
-    /// Where it stands then; later than `from`.
+    /// Its position afterwards, later than `from`.
     pub to: Position,
-    /// Entries of the stream between the two, duplicates and dead ones included.
+    /// The entries of the stream between the two, including duplicates and dead-lettered ones.
     pub entries: u64,
-    /// Up to where entries are no longer wanted, if it is time to trim. Redis keeps what any sink still needs.
+    /// Up to where entries may be trimmed, if it is time to trim. The function keeps the entries that a sink still needs.
     pub trim_to: Option<Position>,
-    /// What this sink left out of the range.
+    /// The entries of the range that this sink left out.
     pub dead: &'a [DeadLetter],
 }
 
-/// What became of an [`Advance`].
+/// The outcome of an [`Advance`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Advanced {
-    /// The cursor stands at `to`.
+    /// The sink is at `to`.
     Done,
     /// Another owner or epoch holds the partition; nothing has changed.
     Fenced,
-    /// The cursor stands elsewhere; nothing has changed. Where that is `to`, an earlier call did it and its answer
-    /// was lost: only the holder of the token can have moved it.
+    /// The sink is at this other position, and nothing has changed. If that is `to`, an earlier call without an answer moved
+    /// it: only the holder of the token can have done so.
     Moved(Position),
 }
 
-/// Where each sink of the group stands; needs no lease.
+/// The progress of each sink of the group. It needs no lease.
 pub async fn positions(
     log: &Log,
     partition: Partition,
@@ -70,11 +74,11 @@ pub async fn positions(
     command.arg(log.names().cursor(partition, group));
     let reply = log.link_ref().query(DOING, &command).await?;
     let wrong = unexpected(DOING, &reply);
-    sink_cursors(group, &fields_of(reply).ok_or(wrong)?)
+    sink_cursors(group, &hash_fields(reply).ok_or(wrong)?)
 }
 
-/// Writes what is about to be sent, so that whoever comes next knows what may have arrived. False: the partition is
-/// another's, or the sink does not stand at `from`; then nothing may be sent.
+/// Records what is about to be sent, so that the next owner knows what may have arrived. Returns false where another owner
+/// has the partition or the sink is not at `from`; then nothing may be sent.
 pub async fn intend(
     log: &Log,
     partition: Partition,
@@ -91,7 +95,7 @@ pub async fn intend(
     outcome(DOING, reply).map(|advanced| advanced == Advanced::Done)
 }
 
-/// Moves a sink's position after its store holds everything up to `to`.
+/// Moves a sink's position, after its store holds everything up to `to`.
 pub async fn advance(log: &Log, advance: &Advance<'_>) -> Result<Advanced, LogError> {
     const DOING: &str = "advance a cursor";
     let Advance { partition, group, token, sink, from, to, entries, trim_to, dead } = advance;
@@ -129,14 +133,8 @@ fn outcome(doing: &'static str, reply: Value) -> Result<Advanced, LogError> {
     }
 }
 
-pub(super) type Fields = BTreeMap<String, String>;
-
-pub(super) fn fields_of(reply: Value) -> Option<Fields> {
-    value::fields(reply)?.into_iter().map(|(name, value)| Some((name, value::text(value)?))).collect()
-}
-
-/// The group's sinks as its cursor holds them; one that has never moved stands before everything.
-pub(super) fn sink_cursors(group: Group, fields: &Fields) -> Result<BTreeMap<String, SinkCursor>, LogError> {
+/// The progress of the group's sinks in the fields of its cursor. A sink that has never moved is before everything.
+pub(super) fn sink_cursors(group: Group, fields: &HashFields) -> Result<BTreeMap<String, SinkCursor>, LogError> {
     let one = |sink: &'static str| {
         let field = |what: &str| fields.get(&format!("{sink}:{what}"));
         let position = field("position").map_or(Ok(Position::ZERO), |text| text.parse())?;

@@ -1,6 +1,5 @@
-//! Dead letters: what a sink left out, and why. Written by `advance` together with the progress past them; read by
-//! the copy to ClickHouse and by people; of each partition about the last 100,000 are kept. Replaying one is a later
-//! issue's.
+//! Dead letters: the entries that a sink left out, with the reasons. `advance` writes them together with the progress past
+//! them. The copy to ClickHouse and people read them. About the last 100,000 of each partition are kept.
 
 use std::borrow::Cow;
 
@@ -8,29 +7,29 @@ use millrace_core::event::MAX_EVENT_BYTES;
 use millrace_core::partition::Partition;
 use millrace_core::position::Position;
 
+use super::entry::{RawEntry, entries_of_driver};
 use super::error::LogError;
-use super::reader::{RawEntry, raw_entries};
 use super::{Log, error};
 
-/// The most that a letter keeps of an entry: any event that ingest accepts fits.
+/// The most bytes of an entry that a letter keeps. Any event that ingest accepts fits.
 const MAX_RAW_BYTES: usize = MAX_EVENT_BYTES;
 
-/// One entry, or one view of it, that one sink left out.
+/// An entry, or one view of it, that one sink left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeadLetter {
-    /// Whose sink.
+    /// The group of the sink.
     pub group: String,
-    /// Which sink.
+    /// The sink.
     pub sink: String,
-    /// Which feature view missed it; none: all of that sink.
+    /// The feature view that missed it. None: all views of that sink.
     pub view: Option<String>,
-    /// Which entity key missed it; none: all that it names.
+    /// The entity key that missed it. None: all keys of the entry.
     pub key: Option<String>,
-    /// The entry's place in its partition.
+    /// The position of the entry.
     pub position: Position,
-    /// Its event id, where it has one.
+    /// The event id, if the entry has one.
     pub event_id: Option<String>,
-    /// Why.
+    /// Why it was left out.
     pub reason: String,
     /// The entry as it was read, or its beginning.
     pub raw: String,
@@ -50,7 +49,7 @@ impl DeadLetter {
         fields
     }
 
-    /// Reads the fields back. What is missing stays empty: a letter is never a reason to stop.
+    /// Reads the fields back. A field that is missing stays empty, so that a letter never stops a reader.
     fn from_fields(fields: Vec<(String, String)>) -> Self {
         let mut letter = Self::default();
         for (name, value) in fields {
@@ -70,7 +69,7 @@ impl DeadLetter {
     }
 }
 
-/// The letters of a partition after `after`, at most `count`, oldest first, each with its place among the letters.
+/// At most `count` letters of a partition after `after`, oldest first, each with its position in the stream of letters.
 pub async fn read(
     log: &Log,
     partition: Partition,
@@ -86,11 +85,11 @@ pub async fn read(
         let fields = fields.map_or_else(|not_text| not_text.lossy, Iterator::collect);
         (entry.position, DeadLetter::from_fields(fields))
     };
-    let entries = raw_entries(reply).ok_or_else(|| error::unexpected(DOING, &"no list of entries"))?;
+    let entries = entries_of_driver(reply).ok_or_else(|| error::unexpected(DOING, &"no list of entries"))?;
     Ok(entries.into_iter().map(letter).collect())
 }
 
-/// At most so many bytes, cut between characters.
+/// The beginning of a text, at most `bytes` long, cut between characters.
 fn beginning(text: &str, bytes: usize) -> &str {
     let mut end = bytes.min(text.len());
     while !text.is_char_boundary(end) {

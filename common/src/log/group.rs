@@ -1,22 +1,22 @@
-//! The two consumer groups and their sinks: a small fixed table, because a group that nobody reads would hold up
-//! trimming for ever.
+//! The two consumer groups and their sinks. The table is fixed, because a group that nobody reads would hold up trimming for
+//! ever.
 
 use std::fmt;
 
 /// A durable cursor over the whole log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Group {
-    /// Feature state and profiles.
+    /// Writes feature state and profiles.
     Online,
-    /// The warehouse.
+    /// Writes ClickHouse.
     Offline,
 }
 
-/// The sink that copies `dead:{p}` to ClickHouse: its position is one of that stream, not of the events.
+/// The sink that copies `dead:{p}` to ClickHouse. Its position is one of that stream, not of the events.
 pub const DEAD_LETTERS: &str = "dead_letters";
 
 impl Group {
-    /// Both.
+    /// Both groups.
     pub const ALL: [Self; 2] = [Self::Online, Self::Offline];
 
     /// Its name.
@@ -35,12 +35,12 @@ impl Group {
         }
     }
 
-    /// Those whose position is one of the events: the group is as far as the slowest of them.
+    /// The sinks whose position is one of the events. The group is as far as the slowest of them.
     pub fn event_sinks(self) -> impl Iterator<Item = &'static str> {
         self.sinks().iter().copied().filter(|sink| *sink != DEAD_LETTERS)
     }
 
-    /// The form in which the function `advance` takes them.
+    /// The event sinks as the function `advance` takes them.
     pub(super) fn event_sinks_text(self) -> String {
         self.event_sinks().collect::<Vec<_>>().join(",")
     }

@@ -1,16 +1,16 @@
-//! What a group has still to do, sink by sink: for metrics and readiness.
+//! The lag of a group, sink by sink: for metrics and readiness.
 
 use millrace_core::partition::Partition;
 use millrace_core::position::Position;
 
-use super::cursor::{fields_of, sink_cursors};
+use super::cursor::sink_cursors;
 use super::error::{LogError, unexpected};
 use super::group::Group;
 use super::{Log, value};
 
-const DOING: &str = "look how far the group is";
+const DOING: &str = "read the lag of the group";
 
-/// What one sink has to do in one partition.
+/// The lag of one sink in one partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SinkLag {
     /// The partition.
@@ -19,13 +19,13 @@ pub struct SinkLag {
     pub sink: &'static str,
     /// Everything up to here is in its store.
     pub position: Position,
-    /// Entries behind that.
+    /// The number of entries behind that.
     pub entries: u64,
-    /// The first of them.
+    /// The position of the first of them.
     pub next: Option<Position>,
 }
 
-/// Every event sink of the group in every partition: one round trip, and a second where something waits.
+/// The lag of every event sink of the group in every partition: one round trip, and a second one if entries wait.
 pub async fn lag(log: &Log, group: Group) -> Result<Vec<SinkLag>, LogError> {
     let mut lags = sinks(log, group).await?;
     let waiting: Vec<&mut SinkLag> = lags.iter_mut().filter(|lag| lag.entries > 0).collect();
@@ -50,7 +50,7 @@ async fn sinks(log: &Log, group: Group) -> Result<Vec<SinkLag>, LogError> {
     let names = log.names();
     let mut pipeline = redis::Pipeline::new();
     for partition in log.partitions() {
-        // The cursor first: what is appended between the two is waiting.
+        // The cursor first: entries that are appended between the two calls count as waiting.
         pipeline.cmd("HGETALL").arg(names.cursor(partition, group));
         pipeline.cmd("XINFO").arg("STREAM").arg(names.events(partition));
     }
@@ -58,7 +58,7 @@ async fn sinks(log: &Log, group: Group) -> Result<Vec<SinkLag>, LogError> {
     let mut next = || replies.next().unwrap_or(redis::Value::Nil);
     let mut lags = Vec::new();
     for partition in log.partitions() {
-        let cursor = fields_of(next()).ok_or_else(|| unexpected(DOING, &"no cursor"))?;
+        let cursor = value::hash_fields(next()).ok_or_else(|| unexpected(DOING, &"no cursor"))?;
         let cursors = sink_cursors(group, &cursor)?;
         let stream = value::fields(next()).ok_or_else(|| unexpected(DOING, &"no stream"))?;
         let added = stream.iter().find(|(name, _)| name == "entries-added").and_then(|(_, added)| value::number(added));

@@ -1,41 +1,35 @@
-//! Connections to the log's Redis. Each begins with `fence`; one that is lost or silent is dropped, and the next call
-//! makes another. The driver's own connection manager would reconnect without the fence.
+//! Connections to the log's Redis. Each begins with `fence`. A connection that is lost or silent is dropped, and the next
+//! call makes another. (The driver's own connection manager would reconnect without the fence.)
 
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::io::tcp::TcpSettings;
-use redis::{AsyncConnectionConfig, Client, Cmd, IntoConnectionInfo, RedisError, RedisResult, Value};
+use redis::{AsyncConnectionConfig, Client, Cmd, RedisError, RedisResult, Value};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::error::{LogError, failed};
+use super::fast_path::RawConnection;
 use super::functions;
-use super::wire::Wire;
 
 /// How long a connection may take to come up.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long an answer may take: an fsync on a busy disk fits in, a lease of 5 s would still be noticed as lost.
+/// How long a reply may take. An fsync on a busy disk fits in, and a lease of 5 s is still noticed as lost.
 pub(super) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(3);
-/// After a failed attempt, callers fail at once for so long instead of queueing for one attempt each.
+/// For this long after a failed attempt, callers fail at once instead of queueing for one attempt each.
 pub(super) const HOLD_OFF: Duration = Duration::from_millis(100);
-
-/// A client for that URL, with small packets sent at once: the driver leaves Nagle's algorithm on.
-pub fn client(url: &str) -> RedisResult<Client> {
-    let tcp = TcpSettings::default().set_nodelay(true);
-    Client::open(url.into_connection_info()?.set_tcp_settings(tcp))
-}
 
 /// One connection that many callers share, replaced when it is lost.
 pub(super) struct Link {
     client: Client,
     /// Key of the hash that `fence` is called on.
     log_key: String,
-    slot: Mutex<Slot>,
+    current: Mutex<Current>,
 }
 
+/// The current connection, or how the last attempt to connect failed.
 #[derive(Default)]
-struct Slot {
+struct Current {
     connection: Option<MultiplexedConnection>,
     number: u64,
     failed: Option<(Instant, RedisError)>,
@@ -43,10 +37,10 @@ struct Slot {
 
 impl Link {
     pub(super) fn new(client: Client, log_key: String) -> Self {
-        Self { client, log_key, slot: Mutex::default() }
+        Self { client, log_key, current: Mutex::default() }
     }
 
-    /// Another link to the same place, with a connection of its own.
+    /// Another link to the same Redis, with a connection of its own.
     pub(super) fn another(&self) -> Self {
         Self::new(self.client.clone(), self.log_key.clone())
     }
@@ -58,12 +52,12 @@ impl Link {
         Ok(connection)
     }
 
-    /// A connection for reading entries. None: only the driver can reach that address.
-    pub(super) async fn connect_wire(&self) -> Result<Option<Wire>, LogError> {
-        Wire::connect(&self.client, &self.log_key, CONNECT_TIMEOUT).await.map_err(not_begun)
+    /// A connection of the fast path. Returns None for an address that only the driver can reach.
+    pub(super) async fn connect_raw(&self) -> Result<Option<RawConnection>, LogError> {
+        RawConnection::connect(&self.client, &self.log_key, CONNECT_TIMEOUT).await.map_err(not_begun)
     }
 
-    /// For looking at a Redis that may hold no log and no library yet.
+    /// A connection to a Redis that may not have the log and the library yet.
     pub(super) async fn connect_unfenced(&self) -> RedisResult<MultiplexedConnection> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_TIMEOUT))
@@ -73,37 +67,37 @@ impl Link {
 
     /// The shared connection and its number, for [`Link::forget`].
     pub(super) async fn get(&self) -> Result<(u64, MultiplexedConnection), LogError> {
-        let mut slot = self.slot.lock().await;
-        if let Some(connection) = &slot.connection {
-            return Ok((slot.number, connection.clone()));
+        let mut current = self.current.lock().await;
+        if let Some(connection) = &current.connection {
+            return Ok((current.number, connection.clone()));
         }
-        if let Some((when, source)) = slot.failed.as_ref().filter(|(when, _)| when.elapsed() < HOLD_OFF) {
-            tracing::trace!(since = ?when.elapsed(), "the log was away a moment ago");
+        if let Some((when, source)) = current.failed.as_ref().filter(|(when, _)| when.elapsed() < HOLD_OFF) {
+            tracing::trace!(since = ?when.elapsed(), "the log was unavailable a moment ago");
             return Err(LogError::Redis { doing: "connect to the log", source: source.clone() });
         }
         match self.connect().await {
             Ok(connection) => {
-                *slot = Slot { connection: Some(connection.clone()), number: slot.number + 1, failed: None };
-                Ok((slot.number, connection))
+                *current = Current { connection: Some(connection.clone()), number: current.number + 1, failed: None };
+                Ok((current.number, connection))
             }
             Err(error) => {
                 if let LogError::Redis { source, .. } = &error {
-                    slot.failed = Some((Instant::now(), source.clone()));
+                    current.failed = Some((Instant::now(), source.clone()));
                 }
                 Err(error)
             }
         }
     }
 
-    /// Drops the shared connection if it is still that one.
+    /// Drops the shared connection of that number, unless another has replaced it.
     pub(super) async fn forget(&self, number: u64) {
-        let mut slot = self.slot.lock().await;
-        if slot.number == number {
-            slot.connection = None;
+        let mut current = self.current.lock().await;
+        if current.number == number {
+            current.connection = None;
         }
     }
 
-    /// Asks on the shared connection.
+    /// Sends a command on the shared connection.
     pub(super) async fn query(&self, doing: &'static str, command: &Cmd) -> Result<Value, LogError> {
         let (number, mut connection) = self.get().await?;
         let answer = command.query_async(&mut connection).await;
@@ -113,7 +107,7 @@ impl Link {
         answer.map_err(failed(doing))
     }
 
-    /// Asks several things in one round trip; the first error is the answer.
+    /// Sends several commands in one round trip. The first error is the answer.
     pub(super) async fn query_all(
         &self,
         doing: &'static str,
@@ -128,7 +122,7 @@ impl Link {
     }
 }
 
-/// What a failed `fence` means.
+/// The error for a `fence` that failed.
 fn not_begun(source: RedisError) -> LogError {
     if source.to_string().contains("Function not found") {
         return LogError::LibraryMissing { library: functions::LIBRARY, missing: functions::FENCE.to_owned() };
@@ -136,13 +130,13 @@ fn not_begun(source: RedisError) -> LogError {
     LogError::Redis { doing: "begin a connection to the log", source }
 }
 
-/// Whether the connection is no good after that: lost, or silent for too long.
+/// Whether the connection is useless after that error: it is lost, or was silent for too long.
 pub(super) fn spoils(error: &RedisError) -> bool {
     error.is_io_error() || error.is_unrecoverable_error()
 }
 
-/// The first call on every connection to the log, and the place for what DESIGN §2 says of a store that lost its
-/// tail: the function will compare the replication id and lift last ids before anything is appended or read.
+/// The first call on every connection to the log. For a store that lost its tail (DESIGN §2) the function will compare the
+/// replication id and lift the last ids before anything is appended or read.
 async fn fence(connection: &mut MultiplexedConnection, log_key: &str) -> RedisResult<()> {
     functions::call(functions::FENCE, &[log_key]).exec_async(connection).await
 }

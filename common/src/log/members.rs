@@ -1,5 +1,5 @@
-//! Who works in a group, and who works on what. Workers show that they live by heartbeat; partitions are divided by
-//! rendezvous hashing, evenly. Two workers may disagree for a moment: leases decide.
+//! The workers of a group, and the partitions of each. Workers are alive as long as they send heartbeats. Partitions are divided
+//! evenly by rendezvous hashing. Two workers may disagree for a moment; then leases decide.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::error::{LogError, unexpected};
 use super::group::Group;
 use super::{Log, functions, value};
 
-/// Shows that `worker` lives for `ttl` more, and answers all that live, in the order of their names.
+/// Sends a heartbeat that keeps `worker` alive for `ttl`. Returns all workers that are alive, in the order of their names.
 pub async fn heartbeat(log: &Log, group: Group, worker: &str, ttl: Duration) -> Result<Vec<String>, LogError> {
     const DOING: &str = "send a heartbeat";
     let mut command = functions::call(functions::HEARTBEAT, &[&log.names().workers(group)]);
@@ -25,18 +25,18 @@ pub async fn heartbeat(log: &Log, group: Group, worker: &str, ttl: Duration) -> 
     Ok(workers)
 }
 
-/// Says that `worker` is gone, so that others need not wait for its heartbeat to run out.
+/// Removes `worker`, so that the others need not wait for its heartbeat to run out.
 pub async fn leave(log: &Log, group: Group, worker: &str) -> Result<(), LogError> {
     let mut command = functions::call(functions::LEAVE, &[&log.names().workers(group)]);
     command.arg(worker);
     log.link_ref().query("leave a group", &command).await.map(drop)
 }
 
-/// Which worker each partition belongs to, by its number. A function of the set of workers: their order is nothing.
+/// The worker of each partition, by the partition's number. It depends on the set of workers, not on their order.
 ///
-/// Rendezvous hashing alone leaves a third worker of eight partitions idle one time in nine. So the best pairs of
-/// (worker, partition) are taken first, and nobody gets more than an even share: shares differ by at most one, and
-/// a worker that comes or goes moves its own share and, rarely, a partition or two more.
+/// Rendezvous hashing alone leaves the third worker of eight partitions idle one time in nine. Therefore the best pairs of
+/// (worker, partition) are taken first, and no worker gets more than an even share. Shares differ by at most one. A worker
+/// that comes or goes moves its own share and, rarely, a partition or two more.
 pub fn assignment<'w>(workers: &'w [String], partitions: u16) -> Vec<&'w str> {
     let mut workers: Vec<&'w str> = workers.iter().map(String::as_str).collect();
     workers.sort_unstable();
@@ -68,7 +68,7 @@ pub fn assignment<'w>(workers: &'w [String], partitions: u16) -> Vec<&'w str> {
     owners.into_iter().flatten().collect()
 }
 
-/// The worker that a partition belongs to; none without workers.
+/// The worker of one partition. None if there are no workers.
 pub fn assigned(workers: &[String], partitions: u16, partition: Partition) -> Option<&str> {
     assignment(workers, partitions).get(usize::from(partition.0)).copied()
 }
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn the_order_in_which_workers_are_listed_is_nothing() {
+    fn the_order_in_which_workers_are_listed_does_not_matter() {
         let mut listed = workers(3, 1);
         let owners: Vec<String> = assignment(&listed, 8).into_iter().map(str::to_owned).collect();
         listed.reverse();

@@ -1,4 +1,4 @@
-//! How full the log's Redis is. It must never evict; well below its limit the log stops taking events, so that
+//! The memory of the log's Redis. It must never evict. Well below its limit the log stops taking events, so that
 //! consumers keep room to drain it.
 
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use super::error::{LogError, failed, unexpected};
 use super::link::Link;
 use super::value;
 
-const LOOK: &str = "look at the log's memory";
-/// How often memory is looked at: at 100 MB/s of appends, 25 MB pass unseen.
+const DOING: &str = "read the log's memory";
+/// How often memory is looked at: at 100 MB/s of appends, 25 MB pass unlast.
 const EVERY: Duration = Duration::from_millis(250);
 
 /// Memory of the log's Redis.
@@ -26,85 +26,88 @@ pub struct Pressure {
 }
 
 impl Pressure {
-    /// Used bytes as a part of the limit; 0 without a limit.
+    /// The used part of the limit; 0 without a limit.
     #[expect(clippy::cast_precision_loss, reason = "a ratio for people and a threshold")]
     pub fn ratio(self) -> f64 {
         if self.limit == 0 { 0.0 } else { self.used as f64 / self.limit as f64 }
     }
 }
 
-/// Refuses a Redis that may throw entries away.
+/// Refuses a Redis that may evict entries.
 pub(super) async fn check_policy(connection: &mut MultiplexedConnection) -> Result<(), LogError> {
-    let info: String = info_command().query_async(connection).await.map_err(failed(LOOK))?;
+    let info: String = info_command().query_async(connection).await.map_err(failed(DOING))?;
     match field(&info, "maxmemory_policy") {
         Some("noeviction") => Ok(()),
         Some(other) => Err(LogError::Evicts(other.to_owned())),
-        None => Err(unexpected(LOOK, &info)),
+        None => Err(unexpected(DOING, &info)),
     }
 }
 
-/// Looks at memory now and then, as long as it lives.
-pub(super) struct Gauge {
-    seen: Arc<Seen>,
+/// Reads the memory at intervals, as long as it is alive.
+pub(super) struct MemoryGauge {
+    last: Arc<LastReading>,
     task: JoinHandle<()>,
 }
 
 #[derive(Default)]
-struct Seen {
+struct LastReading {
     used: AtomicU64,
     limit: AtomicU64,
 }
 
-impl Gauge {
-    /// Looks once, then starts looking.
+impl LastReading {
+    fn set(&self, pressure: Pressure) {
+        self.used.store(pressure.used, Ordering::Relaxed);
+        self.limit.store(pressure.limit, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> Pressure {
+        Pressure { used: self.used.load(Ordering::Relaxed), limit: self.limit.load(Ordering::Relaxed) }
+    }
+}
+
+impl MemoryGauge {
+    /// Reads the memory once, then starts the task that goes on reading it.
     pub(super) async fn start(link: Link) -> Result<Self, LogError> {
-        let seen = Arc::<Seen>::default();
-        look(&link, &seen).await?;
+        let last = Arc::<LastReading>::default();
+        last.set(read(&link).await?);
         let task = tokio::spawn({
-            let seen = seen.clone();
+            let last = last.clone();
             async move {
                 let mut every = tokio::time::interval(EVERY);
                 every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
                 loop {
                     every.tick().await;
-                    // While Redis is away nothing is appended either; the last look stands.
-                    let _ = look(&link, &seen).await;
+                    // While Redis is unavailable nothing is appended either, so the last reading stays.
+                    if let Ok(pressure) = read(&link).await {
+                        last.set(pressure);
+                    }
                 }
             }
         });
-        Ok(Self { seen, task })
+        Ok(Self { last, task })
     }
 
     pub(super) fn pressure(&self) -> Pressure {
-        Pressure { used: self.seen.used.load(Ordering::Relaxed), limit: self.seen.limit.load(Ordering::Relaxed) }
+        self.last.get()
     }
 }
 
-impl Drop for Gauge {
+impl Drop for MemoryGauge {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-impl super::Log {
-    /// The log's memory now, asked once.
-    pub async fn pressure(&self) -> Result<Pressure, LogError> {
-        let seen = Seen::default();
-        look(self.link_ref(), &seen).await?;
-        Ok(Pressure { used: seen.used.load(Ordering::Relaxed), limit: seen.limit.load(Ordering::Relaxed) })
-    }
-}
-
-async fn look(link: &Link, seen: &Seen) -> Result<(), LogError> {
-    let reply = link.query(LOOK, &info_command()).await?;
+/// Reads the memory, once.
+pub(super) async fn read(link: &Link) -> Result<Pressure, LogError> {
+    let reply = link.query(DOING, &info_command()).await?;
     let info = value::text(reply).unwrap_or_default();
-    let number = |name| field(&info, name).and_then(|text| text.parse().ok());
+    let number = |name| field(&info, name).and_then(|text| text.parse::<u64>().ok());
     let (Some(used), Some(limit)) = (number("used_memory"), number("maxmemory")) else {
-        return Err(unexpected(LOOK, &info));
+        return Err(unexpected(DOING, &info));
     };
-    seen.used.store(used, Ordering::Relaxed);
-    seen.limit.store(limit, Ordering::Relaxed);
-    Ok(())
+    Ok(Pressure { used, limit })
 }
 
 /// `INFO` rather than `CONFIG`, which hosted Redis often forbids.

@@ -1,5 +1,5 @@
-//! Definitions beside the log: numbered, immutable versions, and which of them is in force from which position of
-//! each partition. Whether a version may follow another is checked before, by whoever applies it.
+//! Definitions beside the log: numbered, immutable versions, and the position of each partition from which each is in force.
+//! Whether a version may follow another is left to the caller of `apply`.
 
 use millrace_core::definitions::DefinitionsSource;
 use millrace_core::entry::Control;
@@ -7,7 +7,6 @@ use millrace_core::partition::Partition;
 use millrace_core::position::Position;
 use serde::{Deserialize, Serialize};
 
-use super::cursor::fields_of;
 use super::error::{LogError, unexpected};
 use super::{Log, functions, value};
 use crate::clock::now_ms;
@@ -17,23 +16,23 @@ use crate::clock::now_ms;
 pub struct InForce {
     /// The control entry's position.
     pub position: Position,
-    /// Number of the definitions.
+    /// The version of the definitions.
     pub version: u32,
-    /// The least engine that understands them.
+    /// The lowest engine that understands them.
     pub engine: u32,
 }
 
-/// What is stored under a version's number.
+/// The stored form of a version.
 #[derive(Serialize, Deserialize)]
-struct Stored {
+struct StoredDefinitions {
     engine: u32,
     #[serde(flatten)]
     source: DefinitionsSource,
 }
 
-/// Puts `source` in force in every partition and answers its version: stores it under the next number, then appends
-/// a control entry to each partition that lacks it. If it is what the latest version says already, only what an
-/// interrupted call left undone is done. Partitions that lack earlier versions get those first.
+/// Puts `source` in force in every partition and returns its version: stores it as the next version, then appends a control
+/// entry to each partition. If `source` equals the latest version, the call only completes one that was interrupted. A
+/// partition that lacks earlier versions gets those first.
 pub async fn apply(log: &Log, source: &DefinitionsSource, engine: u32) -> Result<u32, LogError> {
     let latest = latest(log).await?;
     let same = match latest {
@@ -58,12 +57,12 @@ pub async fn apply(log: &Log, source: &DefinitionsSource, engine: u32) -> Result
     Ok(version)
 }
 
-/// The definitions of that number; none where it was never stored.
+/// The definitions of a version. None where it was never stored.
 pub async fn definitions(log: &Log, version: u32) -> Result<Option<DefinitionsSource>, LogError> {
     Ok(stored(log, version).await?.map(|stored| stored.source))
 }
 
-/// The highest number stored, whether or not it is in force everywhere; 0 where there is none.
+/// The highest version that is stored, whether or not it is in force everywhere; 0 where there is none.
 pub async fn latest(log: &Log) -> Result<u32, LogError> {
     const DOING: &str = "find the latest definitions";
     let mut command = redis::cmd("HGET");
@@ -81,7 +80,7 @@ pub async fn latest(log: &Log) -> Result<u32, LogError> {
     }
 }
 
-/// What came into force in a partition, oldest first.
+/// The versions in force in a partition, oldest first.
 pub async fn in_force(log: &Log, partition: Partition) -> Result<Vec<InForce>, LogError> {
     const DOING: &str = "read which definitions are in force";
     let mut command = redis::cmd("HGETALL");
@@ -92,13 +91,13 @@ pub async fn in_force(log: &Log, partition: Partition) -> Result<Vec<InForce>, L
         let (position, engine) = row.split_once(' ')?;
         Some(InForce { position: position.parse().ok()?, version: version.parse().ok()?, engine: engine.parse().ok()? })
     };
-    let rows = fields_of(reply).ok_or_else(wrong)?.into_iter().map(row);
+    let rows = value::hash_fields(reply).ok_or_else(wrong)?.into_iter().map(row);
     let mut rows = rows.collect::<Option<Vec<InForce>>>().ok_or_else(wrong)?;
     rows.sort_unstable_by_key(|row| row.version);
     Ok(rows)
 }
 
-/// The newest version that all partitions have, which is what ingest may go by; none before the first `apply`.
+/// The newest version that is in force in all partitions: the one that ingest may use. None before the first `apply`.
 pub async fn everywhere(log: &Log) -> Result<Option<u32>, LogError> {
     const DOING: &str = "find the definitions that are in force everywhere";
     let mut pipeline = redis::Pipeline::new();
@@ -106,13 +105,13 @@ pub async fn everywhere(log: &Log) -> Result<Option<u32>, LogError> {
         pipeline.cmd("HLEN").arg(log.names().versions(partition));
     }
     let counts = log.link_ref().query_all(DOING, &pipeline).await?;
-    // Versions are numbered from 1 without a gap, so their number is the newest.
+    // Versions are numbered from 1 without a gap, so their count is the newest.
     let least = counts.iter().map(|count| value::number(count).unwrap_or(0)).min().unwrap_or(0);
     let version = u32::try_from(least).map_err(|_| unexpected(DOING, &least))?;
     Ok((version > 0).then_some(version))
 }
 
-async fn stored(log: &Log, version: u32) -> Result<Option<Stored>, LogError> {
+async fn stored(log: &Log, version: u32) -> Result<Option<StoredDefinitions>, LogError> {
     let mut command = redis::cmd("GET");
     command.arg(log.names().definitions_version(version));
     let Some(json) = value::text(log.link_ref().query("read definitions", &command).await?) else { return Ok(None) };
@@ -120,12 +119,12 @@ async fn stored(log: &Log, version: u32) -> Result<Option<Stored>, LogError> {
 }
 
 async fn store(log: &Log, version: u32, source: &DefinitionsSource, engine: u32) -> Result<(), LogError> {
-    let json = serde_json::to_string(&Stored { engine, source: source.clone() })
+    let json = serde_json::to_string(&StoredDefinitions { engine, source: source.clone() })
         .map_err(|source| LogError::Definitions { version, source })?;
     let mut command = redis::cmd("SET");
     command.arg(log.names().definitions_version(version)).arg(json).arg("NX");
     let reply = log.link_ref().query("store definitions", &command).await?;
-    // Stored meanwhile: by somebody who applies the same, or something else.
+    // Another process has stored this version meanwhile: the same definitions, or others.
     if reply == redis::Value::Nil && !stored(log, version).await?.is_some_and(|stored| stored.source == *source) {
         return Err(LogError::Overtaken(version));
     }
@@ -138,7 +137,7 @@ async fn note_latest(log: &Log, version: u32) -> Result<(), LogError> {
     log.link_ref().query("note the latest definitions", &command).await.map(drop)
 }
 
-/// Appends the control entry and its row in one step; where the version is there already, answers its position.
+/// Appends the control entry and its row in one step. Returns the entry's position, also where it was appended before.
 async fn control(log: &Log, partition: Partition, control: Control) -> Result<Position, LogError> {
     const DOING: &str = "put definitions in force";
     let names = log.names();

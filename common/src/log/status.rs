@@ -1,4 +1,4 @@
-//! The log as operators see it: for `millrace status` and nothing else.
+//! The status of the log, for `millrace status`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,50 +7,50 @@ use millrace_core::partition::Partition;
 use millrace_core::position::Position;
 use redis::Value;
 
-use super::cursor::{SinkCursor, fields_of, sink_cursors};
+use super::cursor::{SinkCursor, sink_cursors};
 use super::error::{LogError, unexpected};
 use super::group::Group;
 use super::{Log, value};
 
-const DOING: &str = "look at the log";
+const DOING: &str = "read the status of the log";
 
-/// One partition.
+/// The status of one partition.
 #[derive(Clone, Debug)]
 pub struct PartitionStatus {
-    /// Which.
+    /// The partition.
     pub partition: Partition,
-    /// Entries that have not been trimmed.
+    /// The number of entries that have not been trimmed.
     pub length: u64,
-    /// Entries ever appended.
+    /// The number of entries that were ever appended.
     pub appended: u64,
-    /// The last id given out; what was appended last, if it was not trimmed.
+    /// The last position given out.
     pub last: Position,
-    /// Dead letters kept.
+    /// The number of dead letters.
     pub dead: u64,
-    /// The newest definitions in force; 0 before the first.
+    /// The newest definitions in force; 0 before the first `apply`.
     pub version: u64,
     /// Both groups.
     pub groups: Vec<GroupStatus>,
 }
 
-/// One group in one partition.
+/// The status of one group in one partition.
 #[derive(Clone, Debug)]
 pub struct GroupStatus {
-    /// Which.
+    /// The group.
     pub group: Group,
-    /// Who holds the lease, if anybody.
+    /// The owner of the lease, if it has one.
     pub owner: Option<String>,
-    /// How often it has been taken.
+    /// The number of times that the lease was acquired.
     pub epoch: u64,
-    /// What is left of the lease.
+    /// The time until the lease runs out.
     pub lease_left: Duration,
-    /// Entries that the slowest sink has not done; none where Redis cannot tell.
+    /// The entries behind the slowest sink. None where Redis cannot tell.
     pub lag: Option<u64>,
     /// Its sinks.
     pub sinks: BTreeMap<String, SinkCursor>,
 }
 
-/// All partitions, in one round trip.
+/// The status of all partitions, in one round trip.
 pub async fn status(log: &Log) -> Result<Vec<PartitionStatus>, LogError> {
     let names = log.names();
     let mut pipeline = redis::Pipeline::new();
@@ -86,7 +86,7 @@ pub async fn status(log: &Log) -> Result<Vec<PartitionStatus>, LogError> {
 }
 
 fn group_status(group: Group, cursor: Value, lag: Option<u64>, now: u64) -> Result<GroupStatus, LogError> {
-    let fields = fields_of(cursor).ok_or_else(|| unexpected(DOING, &"no cursor"))?;
+    let fields = value::hash_fields(cursor).ok_or_else(|| unexpected(DOING, &"no cursor"))?;
     let number = |name: &str| fields.get(name).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
     let left = number("expires").saturating_sub(now);
     Ok(GroupStatus {
@@ -99,7 +99,7 @@ fn group_status(group: Group, cursor: Value, lag: Option<u64>, now: u64) -> Resu
     })
 }
 
-/// Lag by group name, as `XINFO GROUPS` tells it.
+/// The lag by group name, from `XINFO GROUPS`.
 fn lags(reply: Value) -> Result<BTreeMap<String, Option<u64>>, LogError> {
     let groups = value::array(reply).ok_or_else(|| unexpected(DOING, &"no groups"))?;
     groups

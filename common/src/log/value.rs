@@ -1,11 +1,13 @@
-//! Taking Redis's answers apart. Moves what it can: nothing here copies an entry's text.
+//! Takes the driver's values apart. Texts are moved, not copied.
 
+use std::collections::BTreeMap;
+use std::str::FromStr;
 use std::time::Duration;
 
 use millrace_core::position::Position;
 use redis::Value;
 
-/// The elements of an array, or nothing.
+/// The elements of an array.
 pub(super) fn array(value: Value) -> Option<Vec<Value>> {
     match value {
         Value::Array(items) | Value::Set(items) => Some(items),
@@ -14,7 +16,7 @@ pub(super) fn array(value: Value) -> Option<Vec<Value>> {
     }
 }
 
-/// A text, moved out of the answer.
+/// A text.
 pub(super) fn text(value: Value) -> Option<String> {
     match value {
         Value::BulkString(bytes) => String::from_utf8(bytes).ok(),
@@ -51,7 +53,7 @@ pub(super) fn position_text(bytes: &[u8]) -> Option<Position> {
     Some(Position { ms: digits(&bytes[..dash])?, seq: digits(&bytes[dash + 1..])? })
 }
 
-/// Fields and values in turn, as `HGETALL` and the `XINFO` family answer.
+/// Names and values in turn, as `HGETALL` and the `XINFO` commands answer.
 pub(super) fn fields(value: Value) -> Option<Vec<(String, Value)>> {
     let mut items = array(value)?.into_iter();
     let mut fields = Vec::with_capacity(items.len() / 2);
@@ -61,7 +63,20 @@ pub(super) fn fields(value: Value) -> Option<Vec<(String, Value)>> {
     Some(fields)
 }
 
-/// Every text anywhere in the answer.
+/// The fields of a hash.
+pub(super) type HashFields = BTreeMap<String, String>;
+
+/// The fields of a hash, as `HGETALL` answers.
+pub(super) fn hash_fields(value: Value) -> Option<HashFields> {
+    fields(value)?.into_iter().map(|(name, value)| Some((name, text(value)?))).collect()
+}
+
+/// The value of a field, if it is there and can be parsed.
+pub(super) fn parsed<T: FromStr>(fields: &HashFields, name: &str) -> Option<T> {
+    fields.get(name)?.parse().ok()
+}
+
+/// Every text anywhere in the reply.
 pub(super) fn texts(value: &Value, into: &mut Vec<String>) {
     match value {
         Value::Array(items) | Value::Set(items) => items.iter().for_each(|item| texts(item, into)),

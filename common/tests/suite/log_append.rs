@@ -117,9 +117,9 @@ async fn nothing_is_appended_to_a_stream_that_nobody_made() {
     let () = fixture.ask(&["DEL", &key]).await;
     let (one, two, elsewhere) = (event(1), event(2), event(3));
     let answers = appender.append_batch(&[(P, &one), (Partition(1), &two)]).await;
-    assert!(matches!(answers[..], [Err(AppendError::Away(_)), Ok(_)]), "{answers:?}");
+    assert!(matches!(answers[..], [Err(AppendError::Unavailable(_)), Ok(_)]), "{answers:?}");
     let answers = appender.append_batch(&[(Partition(7), &elsewhere)]).await;
-    assert!(matches!(answers[..], [Err(AppendError::Away(_))]), "{answers:?}");
+    assert!(matches!(answers[..], [Err(AppendError::Unavailable(_))]), "{answers:?}");
     let exists: u64 = fixture.ask(&["EXISTS", &key]).await;
     assert_eq!(exists, 0);
 }
@@ -135,8 +135,8 @@ async fn a_redis_that_went_away_is_found_again_and_nothing_accepted_is_lost() {
     let lost = event(100);
     eventually("the loss is noticed as such", async || {
         let answers = appender.append_batch(&[(P, &lost)]).await;
-        assert!(matches!(answers[..], [Err(AppendError::Away(_) | AppendError::Unknown(_))]), "{answers:?}");
-        matches!(answers[..], [Err(AppendError::Away(_))])
+        assert!(matches!(answers[..], [Err(AppendError::Unavailable(_) | AppendError::Unknown(_))]), "{answers:?}");
+        matches!(answers[..], [Err(AppendError::Unavailable(_))])
     })
     .await;
     assert!(log.ping().await.unwrap_err().is_transient());

@@ -5,7 +5,7 @@ use crate::support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use millrace_common::log::{Group, Log, LogError, LogMeta, Reader, cursor, functions, members, registry, status};
+use millrace_common::log::{Group, Log, LogError, LogMeta, Reader, functions, members, registry, status};
 use millrace_common::names::Names;
 use millrace_core::definitions::DefinitionsSource;
 use millrace_core::entry::{Control, Entry};

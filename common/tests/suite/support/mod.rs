@@ -1,6 +1,5 @@
-//! A real Redis for the log's tests: one per test binary, ended with the last test that uses it. Tests that fill,
-//! configure or kill it start one of their own. The log needs none of the other stores, so no whole stack is started.
-#![allow(dead_code, clippy::unwrap_used, reason = "each test binary uses its own part, and a test may panic")]
+//! A real Redis for the log's tests. All tests share one, which ends with the last test that uses it. Tests that fill,
+//! configure or kill a Redis start one of their own. The log needs no other store, so the whole stack is not started.
 
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
@@ -19,7 +18,7 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// Starts one on a free port, with its data in a folder that goes with it.
+    /// Starts one on a free port, with its data in a folder that is removed with it.
     pub fn start() -> Self {
         for _ in 0..10 {
             let dir = tempfile::tempdir().unwrap();
@@ -87,7 +86,7 @@ fn spawn(port: u16, dir: &std::path::Path) -> Child {
         .unwrap()
 }
 
-/// The Redis that all tests of this binary share.
+/// The Redis that the tests share.
 pub fn shared() -> Arc<Redis> {
     static SHARED: Mutex<Weak<Redis>> = Mutex::new(Weak::new());
     let mut shared = SHARED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -107,7 +106,7 @@ pub async fn mongodb() -> (String, Option<millrace_devstack::Stack>) {
     (stack.mongodb_url().to_owned(), Some(stack))
 }
 
-/// A log of its own for one test, and a connection to look at it from outside.
+/// A log of its own for one test, and a connection to Redis beside it.
 pub struct Fixture {
     pub log: Log,
     pub redis: MultiplexedConnection,
@@ -125,7 +124,7 @@ impl Fixture {
         Self { log, redis: server.connect().await, server }
     }
 
-    /// Asks Redis itself.
+    /// Sends a command to Redis.
     pub async fn ask<T: redis::FromRedisValue>(&mut self, command: &[&str]) -> T {
         self.try_ask(command).await.unwrap()
     }
