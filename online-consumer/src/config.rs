@@ -3,7 +3,7 @@
 use clap::Parser;
 use millrace_common::config::{ProcessConfig, StoreConfig, WorkerConfig};
 
-/// Folds the log into feature state: Redis hashes and MongoDB profiles. Start another one to scale.
+/// Folds the log into feature state: hashes in Redis and profiles in MongoDB. Start another process to scale.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "online-consumer", version)]
 pub struct Config {

@@ -1,10 +1,10 @@
-//! Folds the log into feature state. Two sinks, each with its own position, so that a store that is away holds up
-//! only itself: Redis hashes at once, MongoDB documents coalesced over a flush interval.
+//! Folds the log into feature state. There are two sinks, each with a position of its own, so that a store that is
+//! unavailable holds up only its own views: Redis hashes are written at once, MongoDB documents once per flush interval.
 
 mod config;
+mod extract;
 mod fold;
-mod mongodb_sink;
-mod redis_sink;
+mod sink;
 
 use std::time::Duration;
 
@@ -20,18 +20,16 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 pub use config::Config;
-pub use fold::{Fold, Prepared, SlotKey};
-pub use mongodb_sink::MongoSink;
-pub use redis_sink::RedisSink;
+pub use sink::{MongoSink, OnlineSink, RedisSink};
 
-/// How long a pipeline of puts may take before it is tried again.
+/// How long a pipeline of puts may take before it is sent again.
 const PUT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Connections to the feature state; partitions share them.
 const CONNECTIONS: usize = 8;
-/// Connections to MongoDB: one batch of each partition at a time, and as many again for a rebalance.
+/// Connections to MongoDB: one batch of each partition at a time, and the same number again for a rebalance.
 const MONGODB_CONNECTIONS: u32 = 16;
 
-/// Works until `shutdown`, then finishes the batches in hand and gives its partitions back.
+/// Works until `shutdown`, then finishes the batches in flight and gives its partitions back.
 pub async fn run(
     config: Config,
     admin: TcpListener,
@@ -62,7 +60,7 @@ async fn connect(
         FeatureStore::connect(stores.features_url(), CONNECTIONS, PUT_TIMEOUT)
     })
     .await?;
-    // The driver connects when it is used: MongoDB may be away without holding Redis up.
+    // The driver connects at the first call, so MongoDB may be unavailable without holding up the views in Redis.
     let profiles = wait_for("profiles", readiness, shutdown, || {
         ProfileStore::connect(&stores.mongodb_url, &stores.namespace, MONGODB_CONNECTIONS, PUT_TIMEOUT)
     })
@@ -84,7 +82,7 @@ impl Sinks for OnlineSinks {
         let partition = owned.partition();
         let redis = RedisSink::new(self.features.clone(), self.names.clone(), partition, self.batch_entries);
         let mongodb = MongoSink::new(self.profiles.clone(), partition, self.batch_entries);
-        // Most events are for Redis, few or none for MongoDB: the one reads for both.
+        // Most events are for Redis, few or none for MongoDB: the Redis sink reads for both.
         run_pair(redis, (mongodb, Store::MongoDb), owned, cache, stop).await;
     }
 }

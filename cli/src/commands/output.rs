@@ -3,7 +3,7 @@
 use std::io::{ErrorKind, Write};
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use millrace_common::log::job::Counts;
+use millrace_common::log::job::RunCounts;
 use serde_json::{Value, json};
 
 /// Prints a command's whole output. A reader that stops early (`| head`) is not an error.
@@ -33,7 +33,7 @@ pub fn or_dash(text: Option<String>) -> String {
 }
 
 /// A run as a JSON object: these members and its counts.
-pub fn with_counts<const N: usize>(members: [(&str, Value); N], counts: &Counts) -> Value {
+pub fn with_counts<const N: usize>(members: [(&str, Value); N], counts: &RunCounts) -> Value {
     let counts = [
         ("rows", json!(counts.rows)),
         ("written", json!(counts.written)),

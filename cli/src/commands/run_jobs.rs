@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use clap::Args;
 use millrace_common::config::{ProcessConfig, StoreConfig, process_name};
-use millrace_common::jobs::{SchedulerConfig, Stores, run_scheduler};
+use millrace_common::jobs::{JobStores, SchedulerConfig, run_scheduler};
 use millrace_common::process::{Readiness, admin_routes, drain, metrics_upkeep, serve, shutdown_on_signal};
 use millrace_common::{healthcheck, listen, telemetry};
 use tokio_util::sync::CancellationToken;
@@ -49,7 +49,7 @@ pub async fn run(args: RunJobsArgs) -> anyhow::Result<()> {
     let readiness = Readiness::waiting("the log");
     tokio::spawn(metrics_upkeep(metrics.clone(), shutdown.clone()));
     tokio::spawn(serve(listener, admin_routes(metrics, readiness.clone()), CancellationToken::new()));
-    let Some(stores) = Stores::open(&args.stores, &readiness, &shutdown).await? else { return Ok(()) };
+    let Some(stores) = JobStores::open(&args.stores, &readiness, &shutdown).await? else { return Ok(()) };
     let config = SchedulerConfig {
         owner: args.worker_id.unwrap_or_else(process_name),
         parallel: usize::from(args.parallel),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use millrace::commands::jobs;
-use millrace_common::log::job::{self, Counts, Ending, Outcome};
+use millrace_common::log::job::{self, RunCounts, RunEnding, RunOutcome};
 use millrace_common::log::{Acquisition, LeaseToken, Log, LogMeta, lease, registry};
 use millrace_common::names::Names;
 use millrace_core::codec::ENGINE;
@@ -57,7 +57,7 @@ async fn an_unknown_name_is_an_error_and_a_run_whose_process_died_has_no_owner()
     let said = text(&log, &url, &["--view", "nightly"]).await.unwrap();
     assert!(said.contains("running   nightly@1-1 since") && said.contains("by host-7"), "{said}");
     let ended = async |token: &LeaseToken, failed_keys: &[(String, String)]| {
-        let ending = Ending { outcome: Outcome::Failed, counts: &Counts::default(), reason: "", failed_keys };
+        let ending = RunEnding { outcome: RunOutcome::Failed, counts: &RunCounts::default(), reason: "", failed_keys };
         let run = u32::try_from(token.epoch).unwrap();
         assert!(job::finish(&log, "nightly@1", token, run, &ending).await.unwrap());
     };

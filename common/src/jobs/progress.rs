@@ -1,40 +1,40 @@
-//! How far a run is, for whoever watches it.
+//! How far a run is, for the people and the metrics that watch it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use crate::log::job::Counts;
+use crate::log::job::RunCounts;
 
-/// Failed keys that a run remembers; the rest is only counted.
+/// The failed keys that a run remembers. Further ones are only counted.
 const KEPT_FAILED_KEYS: usize = 1_000;
 
-/// Counts of one run, shared by those who write and those who watch.
+/// The progress of one run, shared by its writers and the watchers.
 #[derive(Debug, Default)]
-pub struct Progress {
+pub struct RunProgress {
     rows: AtomicU64,
     written: AtomicU64,
     already: AtomicU64,
     failed: AtomicU64,
     expected: AtomicU64,
-    waiting_for: Mutex<Option<Waiting>>,
+    waiting_for: Mutex<Option<WaitingFor>>,
     failed_keys: Mutex<Vec<(String, String)>>,
 }
 
-/// What a run waits for.
+/// The store for which a run waits.
 #[derive(Debug, PartialEq, Eq)]
-struct Waiting {
-    /// Who is away, and what it said.
+struct WaitingFor {
+    /// The store that is unavailable, and its error.
     what: String,
-    /// Whether that is the store it writes into, rather than what every run needs.
+    /// Whether that is the store that the run writes into, rather than one that every run needs.
     store: bool,
 }
 
-impl Progress {
+impl RunProgress {
     /// What has been done so far.
-    pub fn counts(&self) -> Counts {
+    pub fn counts(&self) -> RunCounts {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        Counts {
+        RunCounts {
             rows: read(&self.rows),
             written: read(&self.written),
             already: read(&self.already),
@@ -42,22 +42,22 @@ impl Progress {
         }
     }
 
-    /// How many rows there will be, as far as anybody knows.
+    /// The number of rows to come, if it is known.
     pub fn expected(&self) -> Option<u64> {
         Some(self.expected.load(Ordering::Relaxed)).filter(|rows| *rows > 0)
     }
 
-    /// Says how many rows there will be.
+    /// Sets the number of rows to come.
     pub fn expect(&self, rows: u64) {
         self.expected.store(rows, Ordering::Relaxed);
     }
 
-    /// The store that is away, and what it said; none while all goes well.
+    /// The store for which the run waits, and its error. None while the run goes on.
     pub fn waiting_for(&self) -> Option<String> {
         self.waiting_for.lock().as_ref().map(|waiting| waiting.what.clone())
     }
 
-    /// Whether that is the store it writes into, rather than what every run needs.
+    /// Whether that is the store that the run writes into, rather than one that every run needs.
     pub(super) fn waits_for_store(&self) -> bool {
         self.waiting_for.lock().as_ref().is_some_and(|waiting| waiting.store)
     }
@@ -67,20 +67,20 @@ impl Progress {
         self.failed_keys.lock().clone()
     }
 
-    /// What every run needs is away.
+    /// A store that every run needs is unavailable.
     pub(super) fn wait_for(&self, what: String) {
-        self.wait(Waiting { what, store: false });
+        self.wait(WaitingFor { what, store: false });
     }
 
-    /// The store that it writes into is away.
+    /// The store that the run writes into is unavailable.
     pub(super) fn wait_for_store(&self, what: String) {
-        self.wait(Waiting { what, store: true });
+        self.wait(WaitingFor { what, store: true });
     }
 
-    fn wait(&self, waiting: Waiting) {
+    fn wait(&self, waiting: WaitingFor) {
         let mut known = self.waiting_for.lock();
         if known.as_ref() != Some(&waiting) {
-            tracing::warn!(waiting_for = waiting.what, "a store is away");
+            tracing::warn!(waiting_for = waiting.what, "a store is unavailable");
             *known = Some(waiting);
         }
     }
@@ -89,7 +89,7 @@ impl Progress {
         *self.waiting_for.lock() = None;
     }
 
-    /// The query is run again from its beginning, and so is the count.
+    /// The query is run again from its beginning, so the counts begin again.
     pub(super) fn again(&self) {
         for count in [&self.rows, &self.written, &self.already, &self.failed] {
             count.store(0, Ordering::Relaxed);

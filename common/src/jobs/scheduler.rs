@@ -1,7 +1,7 @@
-//! Runs what is due. One process of an installation leads, by a lease; others stand by. What is due follows from the
-//! definitions, the clock and what the jobs record, so a new leader needs to know nothing: a view is due when its
-//! schedule's latest tick is later than any instant that a run has ended for, and so a missed tick is caught up once.
-//! Of those that are due, the one that has waited longest begins first.
+//! Begins the runs that are due. One process of an installation leads, by a lease; the others stand by. A view is due when
+//! the latest tick of its schedule is later than any instant for which a run has ended, so a missed tick is caught up once.
+//! All this follows from the definitions, the clock and the records of the jobs, so a new leader needs nothing else. Of the
+//! views that are due, the one that has waited longest begins first.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,17 +9,19 @@ use std::time::Duration;
 use millrace_core::definitions::{Definitions, View};
 use tokio_util::sync::CancellationToken;
 
-use super::in_hand::InHand;
-use super::run::{Job, give_back, run};
-use super::{LEASE, Progress, Stores};
+use super::in_flight::RunsInFlight;
+use super::job::Job;
+use super::progress::RunProgress;
+use super::run::{LEASE, give_back, run};
+use super::stores::JobStores;
 use crate::clock::now_ms;
 use crate::definitions::{CurrentDefinitions, DefinitionsFollower};
-use crate::log::job::{self, JobState, Outcome};
+use crate::log::job::{self, JobState, RunOutcome};
 use crate::log::{Acquisition, Lease, OnExpiry};
 use crate::process::Readiness;
 
-/// How often it looks at clock, definitions and jobs.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often it checks the clock, the definitions and the jobs.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
 
 /// How the scheduler works.
 #[derive(Clone, Debug)]
@@ -28,44 +30,44 @@ pub struct SchedulerConfig {
     pub owner: String,
     /// The most runs at once; one that waits for its store does not count.
     pub parallel: usize,
-    /// How long runs in hand may take to finish after a stop; then they are interrupted.
+    /// How long runs in flight may take to finish after a stop. Then they are interrupted.
     pub grace: Duration,
 }
 
 struct Scheduler {
-    stores: Stores,
+    stores: JobStores,
     config: SchedulerConfig,
     follower: DefinitionsFollower,
     lease: Option<Lease>,
-    in_hand: InHand,
+    in_flight: RunsInFlight,
     interrupt: CancellationToken,
 }
 
-/// Schedules until `shutdown`, then lets runs in hand finish within the grace period, or interrupts them.
+/// Schedules until `shutdown`, then lets the runs in flight finish within the grace period, or interrupts them.
 pub async fn run_scheduler(
-    stores: Stores,
+    stores: JobStores,
     config: SchedulerConfig,
     readiness: Readiness,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let follower = DefinitionsFollower::new(stores.log.clone());
-    let (in_hand, interrupt) = (InHand::new(config.parallel), CancellationToken::new());
-    let mut scheduler = Scheduler { stores, config, follower, lease: None, in_hand, interrupt };
-    let mut every = tokio::time::interval(LOOK_EVERY);
+    let (in_flight, interrupt) = (RunsInFlight::new(config.parallel), CancellationToken::new());
+    let mut scheduler = Scheduler { stores, config, follower, lease: None, in_flight, interrupt };
+    let mut every = tokio::time::interval(CHECK_EVERY);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while shutdown.run_until_cancelled(every.tick()).await.is_some() {
-        match scheduler.look().await {
+        match scheduler.check().await {
             Ok(()) => readiness.set_ready(),
             Err(error) => readiness.set_waiting(&format!("{error:#}")),
         }
-        scheduler.in_hand.collect();
+        scheduler.in_flight.collect();
     }
     scheduler.stop().await;
     Ok(())
 }
 
 impl Scheduler {
-    async fn look(&mut self) -> anyhow::Result<()> {
+    async fn check(&mut self) -> anyhow::Result<()> {
         let leads = self.lead().await?;
         let Some(CurrentDefinitions { definitions, .. }) = self.follower.current().await? else {
             anyhow::bail!("definitions; run `millrace apply`");
@@ -107,20 +109,20 @@ impl Scheduler {
 
     fn start(&mut self, job: Job) {
         let view = &job.definitions.clone().views[job.view];
-        if !self.in_hand.has_room_for(view) {
+        if !self.in_flight.has_room_for(view) {
             return;
         }
         let (stores, interrupt) = (self.stores.clone(), self.interrupt.clone());
-        let progress = Arc::new(Progress::default());
+        let progress = Arc::new(RunProgress::default());
         let watched = progress.clone();
-        self.in_hand.begin(view, watched, async move { run(&stores, &job, &progress, &interrupt).await });
+        self.in_flight.begin(view, watched, async move { run(&stores, &job, &progress, &interrupt).await });
     }
 
     async fn stop(mut self) {
-        // A tenth is for saying that they were interrupted.
-        if tokio::time::timeout(self.config.grace.mul_f64(0.9), self.in_hand.finish()).await.is_err() {
+        // A tenth of the grace period is for recording that they were interrupted.
+        if tokio::time::timeout(self.config.grace.mul_f64(0.9), self.in_flight.finish()).await.is_err() {
             self.interrupt.cancel();
-            self.in_hand.finish().await;
+            self.in_flight.finish().await;
         }
         if let Some(lease) = self.lease {
             give_back(&lease).await;
@@ -138,11 +140,11 @@ pub fn batch_views(definitions: &Definitions) -> Vec<(usize, &View)> {
 struct Due {
     /// The instant that the view must be computed for.
     as_of: i64,
-    /// The first tick that it was not computed for; before all others where it never was.
+    /// The first tick for which it was not computed. None, which sorts first, where it never was.
     since: Option<i64>,
 }
 
-/// What must be computed now, and for which instant; what has waited longest comes first.
+/// The views that must be computed now, each with its instant. The one that has waited longest comes first.
 fn all_due(views: &[(usize, &View)], states: &[JobState], now: i64) -> Vec<(usize, i64)> {
     let due = views.iter().zip(states).filter_map(|((index, view), state)| Some((due(view, state, now)?, *index)));
     let mut all: Vec<(Due, usize)> = due.collect();
@@ -158,8 +160,8 @@ fn due(view: &View, state: &JobState, now: i64) -> Option<Due> {
     (as_of > 0 && state.settled.is_none_or(|settled| settled < as_of)).then_some(Due { as_of, since })
 }
 
-/// How old the values that readers get are, or for how long there should have been some: what to alert on, whoever runs
-/// the job.
+/// Sets the gauge of the age of the values that readers get, or of the time for which there should have been some. Alert
+/// on it.
 #[expect(clippy::cast_precision_loss, reason = "seconds for a gauge")]
 pub fn show_age(view: &View, state: &JobState, now: i64) {
     if let Some(as_of) = state.completed.map(|completed| completed.run.as_of).or(state.first) {
@@ -168,10 +170,10 @@ pub fn show_age(view: &View, state: &JobState, now: i64) {
     }
 }
 
-/// Whether the last run failed or died.
+/// Sets the gauge of whether the last run failed or died.
 fn show_last_run(view: &View, state: &JobState) {
     if let Some(outcome) = state.last {
-        let failed = f64::from(u8::from(outcome != Outcome::Succeeded));
+        let failed = f64::from(u8::from(outcome != RunOutcome::Succeeded));
         metrics::gauge!("millrace_batch_last_run_failed", "view" => view.id()).set(failed);
     }
 }
@@ -179,7 +181,7 @@ fn show_last_run(view: &View, state: &JobState) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::job::Completed;
+    use crate::log::job::CompletedRun;
     use millrace_core::batch::Run;
     use millrace_core::definitions::DefinitionsSource;
 
@@ -233,11 +235,11 @@ views:
             });
             handle.render()
         };
-        let never = shown(JobState { first: Some(10_000), last: Some(Outcome::Failed), ..JobState::default() });
+        let never = shown(JobState { first: Some(10_000), last: Some(RunOutcome::Failed), ..JobState::default() });
         assert!(never.contains(r#"millrace_batch_age_seconds{view="n@1"} 60"#), "{never}");
         assert!(never.contains(r#"millrace_batch_last_run_failed{view="n@1"} 1"#), "{never}");
-        let completed = Completed { run: Run { number: 3, as_of: 40_000 }, at: 50_000, rows: 1 };
-        let state = JobState { first: Some(10_000), last: Some(Outcome::Succeeded), ..JobState::default() };
+        let completed = CompletedRun { run: Run { number: 3, as_of: 40_000 }, at: 50_000, rows: 1 };
+        let state = JobState { first: Some(10_000), last: Some(RunOutcome::Succeeded), ..JobState::default() };
         let succeeded = shown(JobState { completed: Some(completed), ..state });
         assert!(succeeded.contains(r#"millrace_batch_age_seconds{view="n@1"} 30"#), "{succeeded}");
         assert!(succeeded.contains(r#"millrace_batch_last_run_failed{view="n@1"} 0"#), "{succeeded}");

@@ -1,46 +1,42 @@
-//! Puts the rows of a run: chunk by chunk, pipelined, a few at a time. A store that is away is waited for; a key that is
-//! refused is tried again, then counted and named.
+//! Puts the rows of a run into the view's store: chunk by chunk, pipelined, a few chunks at a time. While the store is
+//! unavailable, a run waits. A key that is refused is tried again, then counted and named.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use millrace_core::batch::{InvalidRow, RowReader, Run, SLOT};
+use millrace_core::batch::{InvalidRow, RowReader, Run};
 use millrace_core::codec;
-use millrace_core::definitions::{Definitions, Store, View};
+use millrace_core::definitions::{Definitions, View};
 use millrace_core::key::KeyText;
-use millrace_core::partition::Partition;
 use millrace_core::slot::Slot;
 use millrace_core::sql::BatchColumns;
 use rustc_hash::{FxHashMap, FxHashSet};
 use tokio_util::sync::CancellationToken;
 
-use super::{BACK_OFF, Progress};
+use super::patience::BACK_OFF;
+use super::progress::RunProgress;
 use crate::backoff::BackOff;
-use crate::names::Names;
-use crate::stores::features::{FeatureStore, FeatureStoreError, Put, PutOutcome};
-use crate::stores::profiles::{ProfileError, ProfilePut, ProfileStore, ProfileWritten};
+use crate::stores::online::{OnlineStore, SlotAddress, SlotOutcome, SlotPut, SlotWriter, StoreFault};
 
-/// Chunks that are being written at the same time: one is packed while the store works on others.
+/// The chunks in flight: one is packed while the store works on the others.
 pub(super) const IN_FLIGHT: usize = 4;
-/// How often a key is sent on its own before it counts as failed.
+/// The attempts at a key on its own before it counts as failed.
 const ATTEMPTS: usize = 3;
 
-/// Which of its rows a key gets must not depend on their order.
+/// The reason for a key that comes twice: its values must not depend on the order of the rows.
 const TWICE: &str = "the query returns this key more than once, with different values";
 
-/// Writes the rows of one run. Shared by its chunks.
-pub(super) struct Writer {
+/// Writes the rows of one run. Its chunks share it.
+pub(super) struct RowWriter<S> {
     pub(super) definitions: Arc<Definitions>,
     pub(super) view: usize,
     pub(super) columns: BatchColumns,
     pub(super) run: Run,
-    pub(super) names: Names,
-    pub(super) features: FeatureStore,
-    pub(super) profiles: ProfileStore,
-    pub(super) progress: Arc<Progress>,
+    pub(super) store: S,
+    pub(super) progress: Arc<RunProgress>,
     pub(super) stop: CancellationToken,
-    /// How often the query was run before: what an earlier pass has put is replaced.
+    /// The passes before this one. A put replaces that of an earlier pass.
     pub(super) pass: AtomicU64,
 }
 
@@ -51,40 +47,39 @@ pub(super) enum Unwritten {
     Fenced,
     /// Told to stop.
     Stopped,
-    /// The store will not take it, and why.
+    /// The store refuses all rows, for this reason.
     Failed(String),
 }
 
 /// The rows of one chunk of lines.
-struct Chunk {
-    /// Those that can be stored, each of another key.
+struct RowChunk {
+    /// The rows that can be stored, each of another key.
     rows: Vec<(KeyText, Slot)>,
-    /// How many lines there were.
+    /// The number of lines.
     read: u64,
-    /// How many of them say what another says.
+    /// The number of lines that repeat another one.
     repeated: u64,
 }
 
-/// What became of a key.
-enum Written {
-    Now,
+/// The outcome of one row.
+enum RowOutcome {
+    Written,
+    /// This run has written the key before.
     Already,
+    /// The store does not take it, for this reason.
     Refused(String),
 }
 
-impl Writer {
+impl<S: OnlineStore> RowWriter<S> {
     pub(super) fn view(&self) -> &View {
         &self.definitions.views[self.view]
     }
 
-    /// Gives a collection its indexes before its first document.
-    pub(super) async fn ensure(&self) -> Result<(), Unwritten> {
+    /// Prepares the store for the view, before its first row.
+    pub(super) async fn prepare(&self) -> Result<(), Unwritten> {
         let mut back_off = BACK_OFF;
-        while self.view().store == Store::MongoDb {
-            match self.profiles.ensure(self.view()).await {
-                Ok(()) => break,
-                Err(error) => self.pause_for_profiles(&mut back_off, &error).await?,
-            }
+        while let Err(error) = self.store.prepare(self.view()).await {
+            self.pause(&mut back_off, &error).await?;
         }
         self.progress.goes_on();
         Ok(())
@@ -92,20 +87,21 @@ impl Writer {
 
     /// Writes one chunk of lines.
     pub(super) async fn write(&self, lines: &Bytes) -> Result<(), Unwritten> {
-        let Chunk { rows, read, repeated } = self.read(lines);
-        let fates = match self.view().store {
-            Store::MongoDb => self.put_profiles(&rows).await?,
-            _ => self.put_features(&rows).await?,
-        };
-        let there = rows.iter().zip(&fates).filter(|(_, fate)| matches!(fate, Written::Already)).map(|(row, _)| row);
+        let RowChunk { rows, read, repeated } = self.read(lines);
+        let outcomes = self.put(&rows).await?;
+        let there = rows
+            .iter()
+            .zip(&outcomes)
+            .filter(|(_, outcome)| matches!(outcome, RowOutcome::Already))
+            .map(|(row, _)| row);
         let twice = self.holding_others(there.collect()).await?;
         let (mut written, mut already) = (0, repeated);
-        for ((key, _), fate) in rows.iter().zip(fates) {
-            match fate {
-                Written::Now => written += 1,
-                Written::Already if twice.contains(key) => self.progress.fail(key.to_string(), TWICE.to_owned()),
-                Written::Already => already += 1,
-                Written::Refused(reason) => self.progress.fail(key.to_string(), reason),
+        for ((key, _), outcome) in rows.iter().zip(outcomes) {
+            match outcome {
+                RowOutcome::Written => written += 1,
+                RowOutcome::Already if twice.contains(key) => self.progress.fail(key.to_string(), TWICE.to_owned()),
+                RowOutcome::Already => already += 1,
+                RowOutcome::Refused(reason) => self.progress.fail(key.to_string(), reason),
             }
         }
         self.progress.add(read, written, already);
@@ -114,10 +110,10 @@ impl Writer {
     }
 
     /// The rows that can be stored.
-    fn read(&self, lines: &Bytes) -> Chunk {
+    fn read(&self, lines: &Bytes) -> RowChunk {
         let pass = self.pass.load(Ordering::Relaxed);
         let reader = RowReader::new(&self.definitions, self.view(), self.columns, self.run, pass);
-        let mut chunk = Chunk { rows: Vec::with_capacity(1_024), read: 0, repeated: 0 };
+        let mut chunk = RowChunk { rows: Vec::with_capacity(1_024), read: 0, repeated: 0 };
         let (mut places, mut twice) = (FxHashMap::default(), FxHashSet::default());
         for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             chunk.read += 1;
@@ -143,8 +139,8 @@ impl Writer {
         chunk
     }
 
-    /// Of rows whose checkpoint is stored already, the keys that hold other values: nobody else writes this checkpoint, so
-    /// an earlier attempt has put this very row, or the key came with another one.
+    /// Of rows whose checkpoint is stored already, the keys that hold other values. Only this run writes this checkpoint, so
+    /// an earlier attempt has put this row, or the query returned the key with other values.
     async fn holding_others<'r>(&self, rows: Vec<&'r (KeyText, Slot)>) -> Result<FxHashSet<&'r KeyText>, Unwritten> {
         if rows.is_empty() {
             return Ok(FxHashSet::default());
@@ -158,117 +154,81 @@ impl Writer {
         Ok(rows.into_iter().zip(stored).filter_map(holds_other).collect())
     }
 
-    /// What is stored of some keys; none where there is nothing, or nothing of ours.
+    /// The stored slots of some rows. None where there is none, or something else.
     async fn stored(&self, rows: &[&(KeyText, Slot)]) -> Result<Vec<Option<Vec<u8>>>, Unwritten> {
+        let view = self.view();
+        let addresses: Vec<SlotAddress<'_>> = rows.iter().map(|(key, _)| SlotAddress { view, key }).collect();
         let mut back_off = BACK_OFF;
-        if self.view().store == Store::MongoDb {
-            let keys: Vec<&str> = rows.iter().map(|(key, _)| key.as_str()).collect();
-            loop {
-                match self.profiles.load(self.view(), &keys).await {
-                    Ok(mut found) => return Ok(keys.into_iter().map(|key| found.remove(key)).collect()),
-                    Err(error) => self.pause_for_profiles(&mut back_off, &error).await?,
-                }
-            }
-        }
-        let reads: Vec<_> = rows.iter().map(|(key, _)| (self.hash(key), [self.field()])).collect();
         loop {
-            match self.features.read(&reads).await {
-                Ok(found) => return Ok(found.into_iter().map(|fields| fields.ok()?.pop()?).collect()),
-                Err(error) => self.pause_for_features(&mut back_off, &error).await?,
+            match self.store.load_slots(&self.definitions, SlotWriter::Batch, &addresses).await {
+                Ok(found) => return Ok(found.into_iter().map(|slot| slot.ok().flatten()).collect()),
+                Err(error) => self.pause(&mut back_off, &error).await?,
             }
         }
     }
 
-    fn hash(&self, key: &KeyText) -> String {
-        self.names.entity(&self.definitions.entities[self.view().entity].name, key.as_str())
-    }
-
-    fn field(&self) -> String {
-        format!("{}|{SLOT}", self.view().id())
-    }
-
-    async fn put_features(&self, rows: &[(KeyText, Slot)]) -> Result<Vec<Written>, Unwritten> {
-        let field = self.field();
-        let put = |(key, slot): &(KeyText, Slot)| Put {
-            key: self.hash(key),
-            expire_ms: None,
-            slots: vec![(field.clone(), codec::encode(slot))],
-        };
-        let puts: Vec<Put> = rows.iter().map(put).collect();
+    async fn put(&self, rows: &[(KeyText, Slot)]) -> Result<Vec<RowOutcome>, Unwritten> {
         let mut back_off = BACK_OFF;
         loop {
-            match self.features.put(&puts).await {
+            match self.put_once(rows).await {
                 Ok(outcomes) => {
                     self.progress.goes_on();
-                    return outcomes.iter().flatten().map(fate_in_redis).collect();
+                    return outcomes.into_iter().map(row_outcome).collect();
                 }
-                Err(error) if error.is_refusal() => return self.put_singly(&puts).await,
-                Err(error) => self.pause_for_features(&mut back_off, &error).await?,
+                Err(error) if S::fault(&error) == StoreFault::Call => return self.put_singly(rows).await,
+                Err(error) => self.pause(&mut back_off, &error).await?,
             }
         }
     }
 
-    /// Finds the keys that the server refuses, and gives each a few chances.
-    async fn put_singly(&self, puts: &[Put]) -> Result<Vec<Written>, Unwritten> {
-        let mut fates: Vec<Option<Written>> = puts.iter().map(|_| None).collect();
+    /// Finds the rows that the store refuses, and gives each a few attempts.
+    async fn put_singly(&self, rows: &[(KeyText, Slot)]) -> Result<Vec<RowOutcome>, Unwritten> {
+        let mut outcomes: Vec<Option<RowOutcome>> = rows.iter().map(|_| None).collect();
         let mut back_off = BACK_OFF;
         for attempt in 1..=ATTEMPTS {
-            for (put, fate) in puts.iter().zip(&mut fates) {
-                if !matches!(fate, None | Some(Written::Refused(_))) {
-                    continue;
+            for (row, outcome) in rows.iter().zip(&mut outcomes) {
+                if matches!(outcome, None | Some(RowOutcome::Refused(_))) {
+                    *outcome = Some(self.put_one(row).await?);
                 }
-                *fate = Some(self.put_one(put).await?);
             }
-            if attempt < ATTEMPTS && fates.iter().any(|fate| matches!(fate, Some(Written::Refused(_)))) {
+            let refused = outcomes.iter().any(|outcome| matches!(outcome, Some(RowOutcome::Refused(_))));
+            if attempt < ATTEMPTS && refused {
                 self.sleep(&mut back_off).await?;
             }
         }
-        Ok(fates.into_iter().flatten().collect())
+        Ok(outcomes.into_iter().flatten().collect())
     }
 
-    async fn put_one(&self, put: &Put) -> Result<Written, Unwritten> {
+    async fn put_one(&self, row: &(KeyText, Slot)) -> Result<RowOutcome, Unwritten> {
         let mut back_off = BACK_OFF;
         loop {
-            match self.features.put(std::slice::from_ref(put)).await {
-                Ok(outcomes) => match outcomes.iter().flatten().next() {
-                    Some(outcome) => return fate_in_redis(outcome),
-                    None => return Ok(Written::Refused("the store did not say what became of it".to_owned())),
+            match self.put_once(std::slice::from_ref(row)).await {
+                Ok(outcomes) => match outcomes.into_iter().next() {
+                    Some(outcome) => return row_outcome(outcome),
+                    None => return Ok(RowOutcome::Refused("the store did not answer for this key".to_owned())),
                 },
-                Err(error) if error.is_refusal() => return Ok(Written::Refused(error.to_string())),
-                Err(error) => self.pause_for_features(&mut back_off, &error).await?,
-            }
-        }
-    }
-
-    async fn put_profiles(&self, rows: &[(KeyText, Slot)]) -> Result<Vec<Written>, Unwritten> {
-        let view = self.view();
-        // A run belongs to no partition.
-        let partition = Partition(0);
-        let mut back_off = BACK_OFF;
-        loop {
-            let puts = rows.iter().map(|(key, slot)| ProfilePut { view, key, slot, partition });
-            match self.profiles.put(&puts.collect::<Vec<_>>()).await {
-                Ok(outcomes) => {
-                    self.progress.goes_on();
-                    return outcomes.into_iter().map(fate_in_mongodb).collect();
+                Err(error) if S::fault(&error) == StoreFault::Call => {
+                    return Ok(RowOutcome::Refused(error.to_string()));
                 }
-                Err(error) => self.pause_for_profiles(&mut back_off, &error).await?,
+                Err(error) => self.pause(&mut back_off, &error).await?,
             }
         }
     }
 
-    async fn pause_for_features(&self, back_off: &mut BackOff, error: &FeatureStoreError) -> Result<(), Unwritten> {
-        self.progress.wait_for_store(format!("redis: {error}"));
-        self.sleep(back_off).await
+    async fn put_once(&self, rows: &[(KeyText, Slot)]) -> Result<Vec<SlotOutcome>, S::Error> {
+        let view = self.view();
+        let puts: Vec<SlotPut<'_>> =
+            rows.iter().map(|(key, slot)| SlotPut { address: SlotAddress { view, key }, slot }).collect();
+        self.store.put_slots(&self.definitions, SlotWriter::Batch, &puts).await
     }
 
-    /// An error that stays ends the run.
-    async fn pause_for_profiles(&self, back_off: &mut BackOff, error: &ProfileError) -> Result<(), Unwritten> {
-        let what = format!("mongodb: {error}");
-        if !error.is_passing() {
-            return Err(Unwritten::Failed(what));
+    /// Waits before the next attempt. An error that stays ends the run.
+    async fn pause(&self, back_off: &mut BackOff, error: &S::Error) -> Result<(), Unwritten> {
+        let what = format!("{}: {error}", S::NAME);
+        match S::fault(error) {
+            StoreFault::Lasting => return Err(Unwritten::Failed(what)),
+            StoreFault::Unavailable | StoreFault::Call => self.progress.wait_for_store(what),
         }
-        self.progress.wait_for_store(what);
         self.sleep(back_off).await
     }
 
@@ -278,26 +238,16 @@ impl Writer {
     }
 }
 
+fn row_outcome(outcome: SlotOutcome) -> Result<RowOutcome, Unwritten> {
+    match outcome {
+        SlotOutcome::Written => Ok(RowOutcome::Written),
+        SlotOutcome::Already => Ok(RowOutcome::Already),
+        SlotOutcome::Stale => Err(Unwritten::Fenced),
+        SlotOutcome::NotASlot(reason) | SlotOutcome::Refused(reason) => Ok(RowOutcome::Refused(reason)),
+    }
+}
+
 fn not_utf8(line: &[u8]) -> InvalidRow {
     let key = String::from_utf8_lossy(line).chars().take(80).collect();
     InvalidRow { key, reason: "the row is not UTF-8".to_owned() }
-}
-
-fn fate_in_redis(outcome: &PutOutcome) -> Result<Written, Unwritten> {
-    match outcome {
-        PutOutcome::Written => Ok(Written::Now),
-        PutOutcome::Already => Ok(Written::Already),
-        PutOutcome::Stale => Err(Unwritten::Fenced),
-        PutOutcome::WrongType => Ok(Written::Refused("the key holds no hash (WRONGTYPE); it stays".to_owned())),
-        PutOutcome::Undecodable => Ok(Written::Refused("what is stored there is no slot of ours; it stays".to_owned())),
-    }
-}
-
-fn fate_in_mongodb(outcome: ProfileWritten) -> Result<Written, Unwritten> {
-    match outcome {
-        ProfileWritten::Written => Ok(Written::Now),
-        ProfileWritten::Already => Ok(Written::Already),
-        ProfileWritten::Stale => Err(Unwritten::Fenced),
-        ProfileWritten::Refused(reason) => Ok(Written::Refused(reason)),
-    }
 }

@@ -1,4 +1,4 @@
-//! Cuts what is sent to a store: by number and by bytes, so that one timeout covers a known amount.
+//! Cuts items that are sent to a store into pieces, by number and by bytes, so that one timeout covers a known amount.
 
 /// Contiguous pieces of at most `most` items and, unless one item alone has more, `bytes` bytes.
 pub fn pieces<T>(items: &[T], most: usize, bytes: usize, size: impl Fn(&T) -> usize) -> impl Iterator<Item = &[T]> {

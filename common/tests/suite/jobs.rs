@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use millrace_common::config::StoreConfig;
-use millrace_common::jobs::{Job, JobError, Progress, Report, Stores, run};
-use millrace_common::log::job::{self, Completed, Counts, Ending, JobState, Outcome};
+use millrace_common::jobs::{Job, JobError, JobStores, RunProgress, RunReport, run};
+use millrace_common::log::job::{self, CompletedRun, JobState, RunCounts, RunEnding, RunOutcome};
 use millrace_common::log::{Log, LogMeta, lease};
 use millrace_common::names::Names;
 use millrace_common::process::Readiness;
@@ -34,7 +34,7 @@ const ROWS: &str = "SELECT household_id, amount, orders FROM rows \
 
 /// Stores, a namespace of its own with a table of rows by day, and a batch view in each online store.
 struct World {
-    stores: Stores,
+    stores: JobStores,
     stack: Stack,
     definitions: Arc<Definitions>,
 }
@@ -73,7 +73,7 @@ impl World {
             clickhouse_url: stack.clickhouse_url().to_owned(),
             namespace,
         };
-        let stores = Stores::open(&config, &Readiness::default(), &CancellationToken::new()).await.unwrap().unwrap();
+        let stores = JobStores::open(&config, &Readiness::default(), &CancellationToken::new()).await.unwrap().unwrap();
         let world = Self { stores, stack, definitions: definitions(ROWS) };
         let table = "CREATE TABLE rows (at Date, household_id Int64, amount String, orders Nullable(Int64)) \
                      ENGINE = MergeTree ORDER BY household_id";
@@ -99,12 +99,12 @@ impl World {
         Job { definitions: self.definitions.clone(), view, as_of: MIDNIGHT + day * DAY }
     }
 
-    async fn run(&self, view: usize, day: i64) -> Result<Report, JobError> {
+    async fn run(&self, view: usize, day: i64) -> Result<RunReport, JobError> {
         self.run_of(self.job(view, day)).await
     }
 
-    async fn run_of(&self, job: Job) -> Result<Report, JobError> {
-        run(&self.stores, &job, &Arc::new(Progress::default()), &CancellationToken::new()).await
+    async fn run_of(&self, job: Job) -> Result<RunReport, JobError> {
+        run(&self.stores, &job, &Arc::new(RunProgress::default()), &CancellationToken::new()).await
     }
 
     fn view(&self, index: usize) -> &View {
@@ -115,7 +115,7 @@ impl World {
         job::states(&self.stores.log, &[self.view(view).id()]).await.unwrap().remove(0)
     }
 
-    async fn completed(&self, view: usize) -> Option<Completed> {
+    async fn completed(&self, view: usize) -> Option<CompletedRun> {
         self.state(view).await.completed
     }
 
@@ -166,7 +166,7 @@ async fn a_run_replaces_the_values_of_the_run_before_it_and_what_vanished_is_gon
     world.fill(1, 0, 3_000).await;
     world.fill(2, 1, 2_000).await;
     let first = world.run(0, 1).await.unwrap();
-    assert_eq!((first.outcome, first.counts.rows, first.counts.written), (Outcome::Succeeded, 3_000, 3_000));
+    assert_eq!((first.outcome, first.counts.rows, first.counts.written), (RunOutcome::Succeeded, 3_000, 3_000));
     assert_eq!(first.job_id, format!("orders@1-{}", first.run.number));
     assert_eq!(world.served(0).await, Some(json!("1.50")));
     let second = world.run(0, 2).await.unwrap();
@@ -176,7 +176,7 @@ async fn a_run_replaces_the_values_of_the_run_before_it_and_what_vanished_is_gon
     assert_eq!((world.served(0).await, world.served(2_500).await), (None, None), "and does not count");
     let runs = job::runs(&world.stores.log, "orders@1", 10).await.unwrap();
     let said: Vec<_> = runs.iter().map(|run| (run.run, run.outcome, run.counts.rows)).collect();
-    assert_eq!(said, [(second.run, Outcome::Succeeded, 1_999), (first.run, Outcome::Succeeded, 3_000)]);
+    assert_eq!(said, [(second.run, RunOutcome::Succeeded, 1_999), (first.run, RunOutcome::Succeeded, 3_000)]);
     let ttl: i64 = redis::cmd("PTTL").arg(world.hash(1)).query_async(&mut world.redis().await).await.unwrap();
     assert_eq!(ttl, -1, "a hash with a batch slot in it never expires");
 }
@@ -186,7 +186,7 @@ async fn a_batch_profile_says_which_job_wrote_it() {
     let world = World::shared().await;
     world.fill(1, 0, 1_500).await;
     let report = world.run(1, 1).await.unwrap();
-    assert_eq!((report.outcome, report.counts.written), (Outcome::Succeeded, 1_500));
+    assert_eq!((report.outcome, report.counts.written), (RunOutcome::Succeeded, 1_500));
     let found = world.documents().await.find_one(mongodb::bson::doc! { "_id": "7" }).await.unwrap().unwrap();
     let metadata = found.get_document("metadata").unwrap();
     assert_eq!(metadata.get_str("source").unwrap(), "batch");
@@ -233,7 +233,7 @@ async fn a_run_that_was_taken_over_stops_and_its_late_writes_change_nothing() {
     assert!(matches!(&ended, Err(JobError::Fenced { .. })), "{ended:?}");
     assert!(job::begin(&slow.stores.log, "orders@1", &token, MIDNIGHT).await.unwrap());
     let records = job::runs(&slow.stores.log, "orders@1", 10).await.unwrap();
-    assert_eq!((records.len(), records[0].outcome), (1, Outcome::Abandoned));
+    assert_eq!((records.len(), records[0].outcome), (1, RunOutcome::Abandoned));
 
     // The later run has written; a sleeper's put of the earlier one is refused.
     let later = Run { number: u32::try_from(token.epoch).unwrap(), as_of: MIDNIGHT };
@@ -260,7 +260,7 @@ async fn a_key_that_cannot_be_written_is_named_and_readers_keep_what_they_had() 
     let mut redis = world.redis().await;
     let () = redis::cmd("SET").arg(&[&world.hash(30), "x"]).query_async(&mut redis).await.unwrap();
     let report = world.run(0, 2).await.unwrap();
-    assert_eq!((report.outcome, report.counts.failed), (Outcome::Failed, 3), "{report:?}");
+    assert_eq!((report.outcome, report.counts.failed), (RunOutcome::Failed, 3), "{report:?}");
     assert!(report.reason.contains("3 rows could not be written"));
     let failed = job::failed_keys(&world.stores.log, "orders@1", report.run.number).await.unwrap();
     assert!(failed["95"].starts_with("amount: "), "{failed:?}");
@@ -274,7 +274,7 @@ async fn a_key_that_cannot_be_written_is_named_and_readers_keep_what_they_had() 
     let () = redis::cmd("DEL").arg(world.hash(30)).query_async(&mut redis).await.unwrap();
     world.sql("TRUNCATE TABLE rows").await;
     world.fill(2, 10, 90).await;
-    assert_eq!(world.run(0, 2).await.unwrap().outcome, Outcome::Succeeded);
+    assert_eq!(world.run(0, 2).await.unwrap().outcome, RunOutcome::Succeeded);
     assert_eq!((world.served(30).await, world.served(95).await), (Some(json!("2.50")), None));
 }
 
@@ -284,8 +284,12 @@ async fn a_document_that_is_no_profile_is_a_failed_key_and_the_run_goes_on() {
     world.fill(1, 0, 100).await;
     world.documents().await.insert_one(mongodb::bson::doc! { "_id": "30", "written_by": "hand" }).await.unwrap();
     let report = world.run(1, 1).await.unwrap();
-    assert_eq!((report.outcome, report.counts.written, report.counts.failed), (Outcome::Failed, 99, 1), "{report:?}");
-    assert!(report.failed_keys[0].1.contains("no profile of ours"), "{report:?}");
+    assert_eq!(
+        (report.outcome, report.counts.written, report.counts.failed),
+        (RunOutcome::Failed, 99, 1),
+        "{report:?}"
+    );
+    assert!(report.failed_keys[0].1.contains("not a profile that Millrace wrote"), "{report:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -297,7 +301,7 @@ async fn an_index_that_cannot_be_made_fails_the_run_with_its_reason() {
         .options(mongodb::options::IndexOptions::builder().name("by_orders".to_owned()).build());
     world.documents().await.create_index(other.build()).await.unwrap();
     let report = world.run(1, 1).await.unwrap();
-    assert_eq!((report.outcome, report.counts.written), (Outcome::Failed, 0), "{report:?}");
+    assert_eq!((report.outcome, report.counts.written), (RunOutcome::Failed, 0), "{report:?}");
     assert!(report.reason.contains("mongodb: ") && report.reason.contains("by_orders"), "{report:?}");
 }
 
@@ -315,7 +319,7 @@ async fn a_query_that_breaks_its_contract_fails_the_run_and_changes_nothing() {
     ] {
         world.definitions = definitions(query);
         let report = world.run(0, 1).await.unwrap();
-        assert_eq!(report.outcome, Outcome::Failed, "{query}");
+        assert_eq!(report.outcome, RunOutcome::Failed, "{query}");
         assert!(report.reason.contains(reason), "{query}: {}", report.reason);
     }
     let count = world.stores.clickhouse.client().query_raw("SELECT count() FROM rows").fetch_one::<u64>().await;
@@ -337,14 +341,15 @@ async fn a_run_of_the_future_is_refused_and_no_clock_can_settle_the_ticks_to_com
     let key = log.names().job(&id);
     let token = acquire(log, &key, "wrong", Duration::from_secs(5)).await.unwrap().token;
     assert!(job::begin(log, &id, &token, now + DAY).await.unwrap());
-    let ending = Ending { outcome: Outcome::Failed, counts: &Counts::default(), reason: "a test", failed_keys: &[] };
+    let ending =
+        RunEnding { outcome: RunOutcome::Failed, counts: &RunCounts::default(), reason: "a test", failed_keys: &[] };
     let number = u32::try_from(token.epoch).unwrap();
     assert!(job::finish(log, &id, &token, number, &ending).await.unwrap());
     assert!(lease::release(log, &key, &token).await.unwrap());
     let soon = job::now(log).await.unwrap() + 60_000;
     let state = world.state(0).await;
     assert!(state.settled.unwrap() <= soon, "a later tick is due");
-    assert_eq!((state.first, state.last, state.owner), (Some(now + DAY), Some(Outcome::Failed), None));
+    assert_eq!((state.first, state.last, state.owner), (Some(now + DAY), Some(RunOutcome::Failed), None));
 
     // And a record from before that rule is mended by the next run.
     let late = (now + DAY).to_string();
@@ -368,20 +373,20 @@ async fn a_run_whose_process_died_is_nobodys_until_the_next_one_calls_it_abandon
     eventually("its lease runs out", async || world.state(0).await.owner.is_none()).await;
     let died = world.state(0).await;
     assert_eq!(died.running.unwrap().run.number, 2, "it has not ended");
-    assert_eq!((died.last, died.first), (Some(Outcome::Abandoned), Some(MIDNIGHT)), "{died:?}");
+    assert_eq!((died.last, died.first), (Some(RunOutcome::Abandoned), Some(MIDNIGHT)), "{died:?}");
 
-    assert_eq!(world.run(0, 1).await.unwrap().outcome, Outcome::Succeeded);
+    assert_eq!(world.run(0, 1).await.unwrap().outcome, RunOutcome::Succeeded);
     let after = world.state(0).await;
-    assert_eq!((after.running, after.last, after.first), (None, Some(Outcome::Succeeded), Some(MIDNIGHT)));
+    assert_eq!((after.running, after.last, after.first), (None, Some(RunOutcome::Succeeded), Some(MIDNIGHT)));
     let outcomes: Vec<_> = job::runs(log, &id, 10).await.unwrap().into_iter().map(|run| run.outcome).collect();
-    assert_eq!(outcomes, [Outcome::Succeeded, Outcome::Abandoned, Outcome::Abandoned]);
+    assert_eq!(outcomes, [RunOutcome::Succeeded, RunOutcome::Abandoned, RunOutcome::Abandoned]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_is_told_to_stop_says_so_and_the_next_one_is_whole() {
     let world = World::shared().await;
     world.fill(1, 0, 100_000).await;
-    let (progress, stop) = (Arc::new(Progress::default()), CancellationToken::new());
+    let (progress, stop) = (Arc::new(RunProgress::default()), CancellationToken::new());
     let stopping = async {
         eventually("some rows are written", async || progress.counts().written > 0).await;
         stop.cancel();
@@ -389,10 +394,10 @@ async fn a_run_that_is_told_to_stop_says_so_and_the_next_one_is_whole() {
     let job = world.job(0, 1);
     let (report, ()) = tokio::join!(run(&world.stores, &job, &progress, &stop), stopping);
     let report = report.unwrap();
-    assert_eq!(report.outcome, Outcome::Interrupted);
+    assert_eq!(report.outcome, RunOutcome::Interrupted);
     assert!(report.counts.written < 100_000 && world.completed(0).await.is_none());
     let whole = world.run(0, 1).await.unwrap();
-    assert_eq!((whole.outcome, whole.counts.written), (Outcome::Succeeded, 100_000));
+    assert_eq!((whole.outcome, whole.counts.written), (RunOutcome::Succeeded, 100_000));
 }
 
 /// Passes everything on to ClickHouse, except that an answer stands still after so many bytes and breaks off when told.
@@ -432,7 +437,7 @@ async fn an_answer_that_breaks_off_is_asked_for_again_within_the_run() {
     let url = breaking(world.stack.clickhouse_url(), 600_000, break_off.clone()).await;
     let namespace = world.stores.log.names().namespace().to_owned();
     world.stores.clickhouse = clickhouse::ClickHouse::connect(&url, &namespace).unwrap();
-    let progress = Arc::new(Progress::default());
+    let progress = Arc::new(RunProgress::default());
     let breaking = async {
         eventually("some rows are written", async || progress.counts().written > 0).await;
         break_off.cancel();
@@ -440,8 +445,8 @@ async fn an_answer_that_breaks_off_is_asked_for_again_within_the_run() {
     let (job, stop) = (world.job(0, 1), CancellationToken::new());
     let (report, ()) = tokio::join!(run(&world.stores, &job, &progress, &stop), breaking);
     let report = report.unwrap();
-    let Counts { rows, written, already, failed } = report.counts;
-    assert_eq!((report.outcome, rows, written, already, failed), (Outcome::Succeeded, 60_000, 60_000, 0, 0));
+    let RunCounts { rows, written, already, failed } = report.counts;
+    assert_eq!((report.outcome, rows, written, already, failed), (RunOutcome::Succeeded, 60_000, 60_000, 0, 0));
     assert_eq!(report.run.number, 1, "it is one run");
     assert_eq!(world.served(59_999).await, Some(json!("1.50")));
 }
@@ -486,7 +491,11 @@ async fn connections_that_break_make_no_key_come_twice_and_hide_none_that_does()
         assert!(kills > 0, "too fast to be disturbed");
         let keys: Vec<&str> = report.failed_keys.iter().map(|(key, _)| key.as_str()).collect();
         assert_eq!(keys, failed, "{report:?}");
-        assert_eq!(report.outcome, if failed.is_empty() { Outcome::Succeeded } else { Outcome::Failed }, "{report:?}");
+        assert_eq!(
+            report.outcome,
+            if failed.is_empty() { RunOutcome::Succeeded } else { RunOutcome::Failed },
+            "{report:?}"
+        );
     }
     world.stack.down().await.unwrap();
 }
@@ -498,7 +507,7 @@ async fn a_row_that_is_not_utf8_is_a_failed_row() {
                  toInt64(number) AS orders FROM numbers(10)";
     world.definitions = definitions(query);
     let report = world.run(0, 1).await.unwrap();
-    assert_eq!((report.outcome, report.counts.written, report.counts.failed), (Outcome::Failed, 9, 1), "{report:?}");
+    assert_eq!((report.outcome, report.counts.written, report.counts.failed), (RunOutcome::Failed, 9, 1), "{report:?}");
     assert!(report.failed_keys[0].1.contains("not UTF-8"), "{report:?}");
 }
 
@@ -517,7 +526,7 @@ async fn a_store_that_goes_away_is_waited_for() {
         (1, 2, 4_000, world.stack.mongodb().clone()),
         (0, 1, 60_000, world.stack.clickhouse().clone()),
     ] {
-        let progress = Arc::new(Progress::default());
+        let progress = Arc::new(RunProgress::default());
         let outage = async {
             if store.url() != world.stack.clickhouse_url() {
                 eventually("some rows are written", async || progress.counts().written > 0).await;
@@ -532,7 +541,7 @@ async fn a_store_that_goes_away_is_waited_for() {
         let (job, stop) = (world.job(view, day), CancellationToken::new());
         let (report, ()) = tokio::join!(run(&world.stores, &job, &progress, &stop), outage);
         let report = report.unwrap();
-        assert_eq!(report.outcome, Outcome::Succeeded, "{report:?}");
+        assert_eq!(report.outcome, RunOutcome::Succeeded, "{report:?}");
         assert_eq!((report.counts.rows, report.counts.failed), (rows, 0));
         assert_eq!(world.completed(view).await.unwrap().run, report.run);
     }

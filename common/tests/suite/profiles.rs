@@ -236,7 +236,7 @@ async fn migrations_are_recorded_and_an_edited_one_is_refused() {
 async fn a_server_that_is_away_is_an_error_in_time() {
     let store =
         ProfileStore::connect("mongodb://127.0.0.1:1", "test_away", 1, Duration::from_millis(200)).await.unwrap();
-    assert!(matches!(store.ping().await, Err(ProfileError::Away(_) | ProfileError::Late(_))));
+    assert!(matches!(store.ping().await, Err(ProfileError::Unavailable(_) | ProfileError::Late(_))));
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use millrace_common::log::job::{self, Counts, Ending, Outcome};
+use millrace_common::log::job::{self, RunCounts, RunEnding, RunOutcome};
 use millrace_common::log::{Advance, Advanced, Appender, DeadLetter, Group, LeaseToken, cursor, lease, registry};
 use millrace_core::definitions::DefinitionsSource;
 use millrace_core::event::{Event, EventId};
@@ -127,9 +127,10 @@ async fn a_job_and_its_runs() {
     ]);
     assert_eq!(hash(&mut fixture, &names.job(VIEW), &["expires", "running_since"]).await, begun);
 
-    let counts = Counts { rows: 9, written: 5, already: 3, failed: 1 };
+    let counts = RunCounts { rows: 9, written: 5, already: 3, failed: 1 };
     let failed_keys = [("7".to_owned(), "too large".to_owned())];
-    let ending = Ending { outcome: Outcome::Succeeded, counts: &counts, reason: "why", failed_keys: &failed_keys };
+    let ending =
+        RunEnding { outcome: RunOutcome::Succeeded, counts: &counts, reason: "why", failed_keys: &failed_keys };
     assert!(job::finish(&log, VIEW, &token, 1, &ending).await.unwrap());
     let ended = fields([
         ("owner", "host-1"),

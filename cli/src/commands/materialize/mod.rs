@@ -9,8 +9,8 @@ use anyhow::{Context, bail};
 use clap::Args;
 use millrace_common::clock::now_ms;
 use millrace_common::config::{StoreConfig, parse_duration};
-use millrace_common::jobs::{self, Job, Progress, Report, Stores};
-use millrace_common::log::job::Outcome;
+use millrace_common::jobs::{self, Job, JobStores, RunProgress, RunReport};
+use millrace_common::log::job::RunOutcome;
 use millrace_common::process::{Readiness, shutdown_on_signal};
 use millrace_common::worker::DefinitionsCache;
 use millrace_core::definitions::{Definitions, View};
@@ -51,7 +51,7 @@ pub struct MaterializeArgs {
 /// Runs once, or until Ctrl-C.
 pub async fn run(args: MaterializeArgs) -> anyhow::Result<()> {
     let shutdown = shutdown_on_signal()?;
-    let Some(stores) = Stores::open(&args.stores, &Readiness::default(), &shutdown).await? else {
+    let Some(stores) = JobStores::open(&args.stores, &Readiness::default(), &shutdown).await? else {
         bail!("stopped before the stores were available");
     };
     let cache = DefinitionsCache::new(stores.log.clone());
@@ -68,7 +68,7 @@ pub async fn run(args: MaterializeArgs) -> anyhow::Result<()> {
 
 async fn once(
     args: &MaterializeArgs,
-    stores: &Stores,
+    stores: &JobStores,
     cache: &DefinitionsCache,
     as_of: Option<i64>,
     shutdown: &CancellationToken,
@@ -76,7 +76,7 @@ async fn once(
     let definitions = in_force(&stores.log, cache).await?;
     let view = find(&definitions, &args.view)?;
     let job = Job { view, as_of: as_of.unwrap_or_else(|| due(&definitions.views[view])), definitions };
-    let progress = Arc::new(Progress::default());
+    let progress = Arc::new(RunProgress::default());
     let watching = async {
         tokio::join!(progress::expect_rows(stores, &job, &progress), progress::show(&progress, &args.view));
     };
@@ -85,7 +85,7 @@ async fn once(
         () = watching => bail!("the progress ended before the run"),
     };
     print_report(args.json, &report)?;
-    if report.outcome != Outcome::Succeeded {
+    if report.outcome != RunOutcome::Succeeded {
         bail!("{} {}: {}", report.job_id, report.outcome.name(), report.reason);
     }
     Ok(())
@@ -113,7 +113,7 @@ fn due(view: &View) -> i64 {
     schedule.and_then(|schedule| schedule.latest(now)).unwrap_or(now)
 }
 
-fn print_report(as_json: bool, report: &Report) -> anyhow::Result<()> {
+fn print_report(as_json: bool, report: &RunReport) -> anyhow::Result<()> {
     if as_json {
         return print(&format!("{}\n", report_json(report)));
     }
@@ -135,7 +135,7 @@ fn print_report(as_json: bool, report: &Report) -> anyhow::Result<()> {
     ))
 }
 
-fn report_json(report: &Report) -> Value {
+fn report_json(report: &RunReport) -> Value {
     let members = [
         ("job_id", json!(report.job_id)),
         ("run", json!(report.run.number)),

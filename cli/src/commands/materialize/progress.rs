@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::time::Duration;
 
 use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use millrace_common::jobs::{Job, Progress, Stores};
+use millrace_common::jobs::{Job, JobStores, RunProgress};
 use millrace_common::log::job;
 use millrace_core::sql::batch_count;
 
@@ -15,7 +15,7 @@ const REDRAWS_PER_LINE: u32 = 25;
 const COUNTING: Duration = Duration::from_secs(60);
 
 /// Finds out how many rows to expect: as many as the last completed run had, or else a count of the query.
-pub async fn expect_rows(stores: &Stores, job: &Job, progress: &Progress) {
+pub async fn expect_rows(stores: &JobStores, job: &Job, progress: &RunProgress) {
     let view = &job.definitions.views[job.view];
     let states = job::states(&stores.log, &[view.id()]).await.unwrap_or_default();
     match (states.first().and_then(|state| state.completed), &view.batch) {
@@ -29,7 +29,7 @@ pub async fn expect_rows(stores: &Stores, job: &Job, progress: &Progress) {
 }
 
 /// Shows progress again and again. Never ends by itself.
-pub async fn show(progress: &Progress, view: &str) {
+pub async fn show(progress: &RunProgress, view: &str) {
     let plain = !std::io::stderr().is_terminal();
     let bar = bar(plain);
     let mut ticks = tokio::time::interval(REDRAW);
@@ -54,7 +54,7 @@ fn bar(plain: bool) -> ProgressBar {
     bar
 }
 
-fn update(bar: &ProgressBar, progress: &Progress) {
+fn update(bar: &ProgressBar, progress: &RunProgress) {
     let counts = progress.counts();
     if let Some(expected) = progress.expected() {
         bar.set_length(expected.max(counts.rows));

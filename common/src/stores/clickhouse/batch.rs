@@ -1,4 +1,4 @@
-//! A batch view's query: its columns, and its rows as they come, never more than a chunk of them in memory here.
+//! The query of a batch view: its columns, and its rows as they arrive, at most one chunk of them in memory.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use bytes::{Bytes, BytesMut};
 use millrace_core::sql::{BATCH_FORMAT, BATCH_SETTINGS, BatchColumn, SqlQuery};
 use serde_json::Value;
 
-use super::{ClickHouse, ClickHouseError, TIMEOUT, within};
+use super::client::{ClickHouse, TIMEOUT, within};
+use super::error::ClickHouseError;
 
-/// How long the server may say nothing: a query that sorts or joins says nothing for long. One that has lost its
-/// reader is run again.
+/// How long the server may be silent. A query that sorts or joins is silent for long.
 const SILENCE: Duration = Duration::from_secs(1_800);
 /// The longest row.
 const MAX_ROW_BYTES: usize = 16 << 20;
@@ -23,7 +23,7 @@ pub struct BatchRows {
 }
 
 impl ClickHouse {
-    /// Has a query parsed.
+    /// Has the server parse a query.
     pub async fn batch_parse(&self, query: &SqlQuery) -> Result<(), ClickHouseError> {
         within(TIMEOUT, self.batch(query).execute()).await
     }
@@ -50,7 +50,7 @@ impl ClickHouse {
         Ok(BatchRows { cursor, buffer: BytesMut::new(), ended: false })
     }
 
-    /// Asks for one number: how many rows there will be, for a progress bar.
+    /// Runs a query that returns one number: the number of rows to come, for a progress bar.
     pub async fn batch_count(&self, query: &SqlQuery, timeout: Duration) -> Result<u64, ClickHouseError> {
         let query = self.batch(query).with_setting("max_execution_time", (timeout.as_secs() + 1).to_string());
         within(timeout, query.fetch_one::<u64>()).await
@@ -63,7 +63,7 @@ impl ClickHouse {
 }
 
 impl BatchRows {
-    /// Whole lines of about `bytes`, or none after the last. An error says that rows may be missing.
+    /// Whole lines of about `bytes`, or None after the last. After an error rows may be missing.
     pub async fn next(&mut self, bytes: usize) -> Result<Option<Bytes>, ClickHouseError> {
         while self.buffer.len() < bytes && !self.ended {
             self.read().await?;
@@ -74,7 +74,9 @@ impl BatchRows {
             match first.iter().rposition(is_end).or_else(|| self.buffer.iter().position(is_end)) {
                 Some(end) => return Ok(Some(self.buffer.split_to(end + 1).freeze())),
                 None if self.ended && self.buffer.is_empty() => return Ok(None),
-                None if self.ended => return Err(ClickHouseError::Away("the answer ends within a row".to_owned())),
+                None if self.ended => {
+                    return Err(ClickHouseError::Unavailable("the answer ends within a row".to_owned()));
+                }
                 None if self.buffer.len() > MAX_ROW_BYTES => {
                     return Err(ClickHouseError::Unexpected(format!("a row has more than {MAX_ROW_BYTES} bytes")));
                 }

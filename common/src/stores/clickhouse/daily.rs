@@ -1,12 +1,14 @@
-//! The daily roll-up after an INSERT whose outcome was unknown: what it says is compared with the events, and the
-//! difference is added. Only the partition's owner does this, so nobody else writes those rows meanwhile.
+//! Corrects the daily roll-up after an INSERT whose outcome was unknown: the roll-up is compared with the events, and the
+//! difference is added. Only the partition's owner does this, so no other process writes those rows meanwhile.
 
 use millrace_core::partition::Partition;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{ClickHouse, ClickHouseError, TIMEOUT, rows, within};
+use super::client::{ClickHouse, TIMEOUT, within};
+use super::error::ClickHouseError;
+use super::rows;
 
-/// Rounds until the roll-up must agree; the second finds nothing to do unless another insert was still under way.
+/// The rounds until the roll-up must agree. The second one finds no difference unless another INSERT was still in flight.
 const ROUNDS: u32 = 5;
 
 const DIFFERENCE: &str = "SELECT toInt32(day) AS day, toString(type) AS type, sum(n) AS events FROM ( \
@@ -21,8 +23,8 @@ const DIFFERENCE: &str = "SELECT toInt32(day) AS day, toString(type) AS type, su
 const INSERT: &str = "INSERT INTO events_daily_counts (`day`, `type`, `partition`, `events`) FORMAT RowBinary";
 
 impl ClickHouse {
-    /// Makes the roll-up of those days (since the epoch) say what the events say. `token` names the occasion, so
-    /// that an insert of an earlier try that arrives late is left out.
+    /// Makes the roll-up of these days (since the epoch) agree with the events. `token` names the occasion, so that an INSERT of
+    /// an earlier attempt that arrives late is left out.
     pub async fn settle_daily(&self, partition: Partition, days: &[i32], token: &str) -> Result<(), ClickHouseError> {
         for round in 0..ROUNDS {
             let differences = self.daily_differences(partition, days).await?;

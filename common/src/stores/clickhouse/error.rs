@@ -1,52 +1,51 @@
-//! What can go wrong with ClickHouse, and what follows: wait, or look for the row at fault.
+//! Errors of ClickHouse, and what to do about each: wait, or look for the row at fault.
 
 use std::time::Duration;
 
 use ::clickhouse::error::Error as DriverError;
 
-/// Why ClickHouse did not do what it was asked.
+/// Why ClickHouse did not do a call.
 #[derive(Debug, thiserror::Error)]
 pub enum ClickHouseError {
-    /// The URL is none of ClickHouse's HTTP interface.
+    /// The URL does not name ClickHouse's HTTP interface.
     #[error("failed to read the ClickHouse URL: {0}")]
     Url(&'static str),
     /// Not reached, or the connection broke.
     #[error("failed to reach ClickHouse: {0}")]
-    Away(String),
+    Unavailable(String),
     /// Reached, perhaps, but not in time.
     #[error("ClickHouse did not answer within {0:?}")]
     Late(Duration),
     /// It answered with an error.
     #[error("ClickHouse refused: {message}")]
     Refused {
-        /// Its number.
+        /// The number of the error.
         code: u32,
-        /// What it said.
+        /// The server's message.
         message: String,
     },
-    /// It answered something that no version of ours asks for.
-    #[error("unexpected answer of ClickHouse: {0}")]
+    /// An answer that no query of Millrace asks for.
+    #[error("unexpected answer from ClickHouse: {0}")]
     Unexpected(String),
     /// A migration that was applied has changed since.
-    #[error("migration {0} was applied with another content; add a new one instead of editing it")]
+    #[error("migration {0} was applied with another text; add a new one instead of editing it")]
     Edited(String),
-    /// Definitions of that number were applied with another content: the database belongs to another log.
-    #[error("definitions {0} are in ClickHouse already, with another content; is this another log's database?")]
+    /// Definitions of that number were recorded with another text: the database belongs to another log.
+    #[error("definitions {0} are in ClickHouse already, with another text; this database belongs to another log")]
     OtherDefinitions(u32),
 }
 
-/// What an error means for the rows that were sent.
+/// The cause of an error, for the rows that were sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// The server is away, slow, full, not set up, or says something that we do not know. Whether the rows arrived is
-    /// not known.
+    /// The server is unavailable, slow, full, not set up, or answers with an unknown error. The rows may have arrived.
     Store,
-    /// A row may be wrong: so it is if its neighbours go in.
+    /// A row may be wrong. It is if its neighbours are accepted.
     Row,
 }
 
-/// Errors about values. All others are the store's, also those that a newer server may bring: rows are kept until it
-/// takes them. (Numbers as in ClickHouse's `ErrorCodes.cpp`.)
+/// Errors about values. All other errors are the store's, including the ones that a newer server adds: rows wait until it
+/// accepts them. (Numbers as in ClickHouse's `ErrorCodes.cpp`.)
 const ROW_CODES: [u32; 26] = [
     6,   // CANNOT_PARSE_TEXT
     25,  // CANNOT_PARSE_ESCAPE_SEQUENCE
@@ -76,46 +75,52 @@ const ROW_CODES: [u32; 26] = [
     676, // CANNOT_PARSE_IPV6
 ];
 
-/// Errors of a server that is busy, starting or told to stop: the same query may go through later. Of the codes above
-/// those that a query cannot cause by what it says; 241 (memory) it can, so trying again has an end.
+/// Errors of a server that is busy, starting or stopping: the same query may succeed later. A query cannot cause them by
+/// its text, except for 241 (memory), so retries have an end.
 const BUSY_CODES: [u32; 14] = [3, 159, 202, 203, 209, 210, 236, 241, 242, 285, 319, 425, 735, 999];
 
 const SYNTAX_ERROR: u32 = 62;
 
 impl ClickHouseError {
-    /// Whether the same query may be answered later: certainly not refused, or by a server that is in trouble itself.
+    /// Whether the same query may succeed later: it was not refused, or by a server that is in trouble itself.
     pub fn is_passing(&self) -> bool {
         match self {
-            Self::Away(_) | Self::Late(_) => true,
+            Self::Unavailable(_) | Self::Late(_) => true,
             Self::Refused { code, .. } => BUSY_CODES.contains(code),
-            _ => false,
+            Self::Url(_) | Self::Unexpected(_) | Self::Edited(_) | Self::OtherDefinitions(_) => false,
         }
     }
 
-    /// Whether the query is no SQL that it can read.
+    /// Whether the query is not SQL that the server can parse.
     pub fn is_syntax(&self) -> bool {
         matches!(self, Self::Refused { code: SYNTAX_ERROR, .. })
     }
 
-    /// What it means for rows that were sent.
+    /// The cause of the error, for rows that were sent.
     pub fn fault(&self) -> Fault {
         match self {
-            // One block across too many months: fewer rows at a time cure it.
+            // One block across too many months. Fewer rows at a time succeed.
             Self::Refused { code: 252, message } if message.contains("Too many partitions for single INSERT") => {
                 Fault::Row
             }
             Self::Refused { code, .. } if ROW_CODES.contains(code) => Fault::Row,
-            _ => Fault::Store,
+            Self::Refused { .. }
+            | Self::Unavailable(_)
+            | Self::Late(_)
+            | Self::Url(_)
+            | Self::Unexpected(_)
+            | Self::Edited(_)
+            | Self::OtherDefinitions(_) => Fault::Store,
         }
     }
 
-    /// What it is called in metrics and logs: the number that ClickHouse gave, or why there is none.
+    /// Its label in metrics and logs: ClickHouse's number, or a word where it gave none.
     pub fn code(&self) -> String {
         match self {
             Self::Refused { code, .. } => code.to_string(),
             Self::Late(_) => "late".to_owned(),
-            Self::Away(_) => "away".to_owned(),
-            _ => "unexpected".to_owned(),
+            Self::Unavailable(_) => "away".to_owned(),
+            Self::Url(_) | Self::Unexpected(_) | Self::Edited(_) | Self::OtherDefinitions(_) => "unexpected".to_owned(),
         }
     }
 }
@@ -126,9 +131,9 @@ impl From<DriverError> for ClickHouseError {
             DriverError::TimedOut => Self::Late(Duration::ZERO),
             DriverError::BadResponse(message) => match code_of(&message) {
                 Some(code) => Self::Refused { code, message: first_line(&message) },
-                None => Self::Away(first_line(&message)),
+                None => Self::Unavailable(first_line(&message)),
             },
-            DriverError::Network(_) => Self::Away(chain(&error)),
+            DriverError::Network(_) => Self::Unavailable(chain(&error)),
             other => Self::Unexpected(chain(&other)),
         }
     }

@@ -1,27 +1,29 @@
-//! Sending rows: the whole body is in memory before the request is opened, one insert is one block, and a token says
-//! which one it is, so that the server leaves out a second one.
+//! Sends rows. The whole body is in memory before the request is opened. One INSERT is one block, and its token lets the server
+//! leave out a second arrival.
 
 use bytes::Bytes;
 
-use super::{ClickHouse, ClickHouseError, Layout, Rows, within};
+use super::client::{ClickHouse, within};
+use super::error::ClickHouseError;
+use super::rows::{Layout, Rows};
 
-/// What one write to the socket carries.
+/// The bytes of one write to the socket.
 const CHUNK: usize = 512 * 1024;
-/// More than any batch has: a block of ours is never cut in two, each with a token of its own.
+/// More rows than any batch has, so that the server never cuts a block in two, each with a token of its own.
 const MAX_BLOCK_ROWS: &str = "1048576";
 
-/// Said with every insert, whatever the server's defaults are; several have changed between versions.
+/// Sent with every INSERT: several defaults of the server have changed between versions.
 const SETTINGS: [(&str, &str); 11] = [
     ("async_insert", "0"),
     ("insert_deduplicate", "1"),
-    // The roll-up is told the same token, and leaves out what it has already.
+    // The roll-up gets the same token, and leaves out the rows that it has already.
     ("deduplicate_blocks_in_dependent_materialized_views", "1"),
     ("max_insert_block_size", MAX_BLOCK_ROWS),
     ("max_insert_threads", "1"),
-    // No two rows of a block share a sorting key, and the roll-up groups by its own: there is nothing to fold before
-    // the part is written, and looking for it takes a sixth of the time.
+    // No two rows of a block share a sorting key, and the roll-up groups by its own key. There is nothing to merge before
+    // the part is written, and the search for it takes a sixth of the time.
     ("optimize_on_insert", "0"),
-    // Properties are sent as JSON text, and what looks like a time in them stays text.
+    // Properties are sent as JSON text. A text in them that looks like a time stays text.
     ("input_format_binary_read_json_as_string", "1"),
     ("input_format_try_infer_dates", "0"),
     ("input_format_try_infer_datetimes", "0"),
@@ -30,8 +32,7 @@ const SETTINGS: [(&str, &str); 11] = [
 ];
 
 impl ClickHouse {
-    /// Sends rows of `events` under a token. An error that is no [`super::Fault::Row`] leaves it open whether they
-    /// arrived.
+    /// Sends rows of `events` under a token. After an error other than [`super::Fault::Row`] the rows may have arrived.
     pub async fn insert(&self, layout: &Layout, rows: Rows, token: &str) -> Result<(), ClickHouseError> {
         self.send(layout.insert(), rows.into_body(), token).await
     }
@@ -46,6 +47,6 @@ impl ClickHouse {
             }
             insert.end().await
         };
-        within(self.insert_timeout, call).await
+        within(self.insert_timeout(), call).await
     }
 }

@@ -1,17 +1,18 @@
-//! Reading back which rows arrived.
+//! Reads back the positions of the rows that arrived.
 
 use millrace_core::partition::Partition;
 use millrace_core::position::Position;
 
-use super::{ClickHouse, ClickHouseError, TIMEOUT, within};
+use super::client::{ClickHouse, TIMEOUT, within};
+use super::error::ClickHouseError;
 
-/// Rows of one range of a partition. Stream time is what parts are laid out by, so it goes first.
+/// The rows of one range of a partition. Stream time goes first, because parts are laid out by it.
 const RANGE: &str = "FROM events WHERE stream_time >= fromUnixTimestamp64Milli({after:Int64}, 'UTC') \
      AND `partition` = {partition:UInt16} \
      AND (stream_ms, stream_seq) > ({after_ms:UInt64}, {after_seq:UInt64})";
 
 impl ClickHouse {
-    /// The positions that have a row, after `after` up to and with `upto`, in order.
+    /// The positions that have a row, after `after` up to and including `upto`, in order.
     pub async fn positions(
         &self,
         partition: Partition,

@@ -1,4 +1,4 @@
-//! The form of a row of `events`: RowBinary, written straight from the event, every value ours and none the server's.
+//! The form of a row of `events`: RowBinary, written straight from the event. The server fills in no value.
 
 use millrace_core::definitions::Definitions;
 use millrace_core::event::{Event, EventId};
@@ -10,17 +10,17 @@ use rustc_hash::FxHashSet;
 use xxhash_rust::xxh3::xxh3_64;
 
 const DAY_MS: i64 = 86_400_000;
-/// What a row takes besides its texts and keys: numbers, lengths, flags.
+/// The bytes of a row besides its texts and keys: numbers, lengths, flags.
 const FIXED_BYTES: usize = 56;
 
-/// How events become rows under some definitions.
+/// How events become rows, under one version of the definitions.
 pub struct Layout {
     insert: String,
     columns: Vec<(KeyColumn, String)>,
     types: Vec<TypeLayout>,
 }
 
-/// What a row needs to know of its event type.
+/// The parts of an event type that a row needs.
 struct TypeLayout {
     name: String,
     /// Name of the entity that it is partitioned by.
@@ -65,8 +65,8 @@ impl Layout {
         &self.insert
     }
 
-    /// The rows of events, in the order of the table's sorting key: the server then need not move its JSON columns,
-    /// which costs it more than sorting here costs us.
+    /// The rows of events, in the order of the table's sorting key. The server then need not move its JSON columns, which
+    /// costs more than sorting here.
     pub fn rows(&self, partition: Partition, events: &[(Position, Event)]) -> Rows {
         let mut sorted: Vec<_> = events
             .iter()
@@ -84,7 +84,7 @@ impl Layout {
         rows
     }
 
-    /// Adds an event's row. Its type is one of the definitions': others never get this far.
+    /// Adds the row of an event, whose type is in the definitions.
     pub fn push(&self, rows: &mut Rows, partition: Partition, position: Position, event: &Event) {
         let known = self.type_of(event);
         let partition_key = self.partition_key(event);
@@ -104,7 +104,7 @@ impl Layout {
         text(body, event.traceparent.as_deref().unwrap_or_default());
         text(body, &event.properties);
         for (column, entity) in &self.columns {
-            // A key that its type does not declare is nobody's input online, so it is none here.
+            // A key that the type does not declare is not an input online, so it is absent here too.
             let carried = known.is_some_and(|known| known.entities.contains(&column.entity));
             key_part(body, column, event.key(entity).filter(|_| carried));
         }
@@ -123,22 +123,22 @@ impl Layout {
 }
 
 impl Rows {
-    /// How many.
+    /// The number of rows.
     pub fn count(&self) -> u64 {
         self.count
     }
 
-    /// How large, in bytes.
+    /// The length in bytes.
     pub fn bytes(&self) -> usize {
         self.body.len()
     }
 
-    /// Days of feature time that they touch, since the epoch.
+    /// The days of their feature times, since the epoch.
     pub fn days(&self) -> Vec<i32> {
         self.days.iter().copied().collect()
     }
 
-    /// A hash of everything they say.
+    /// A hash of the rows.
     pub fn hash(&self) -> u64 {
         xxh3_64(&self.body)
     }
@@ -148,7 +148,7 @@ impl Rows {
     }
 }
 
-/// About what the event's row takes, rather more than less: for making room, and for cutting blocks.
+/// About the length of the event's row, rather more than less: for reserving memory, and for cutting blocks.
 pub fn row_bytes(event: &Event) -> usize {
     // A number takes eight bytes whatever its digits; the partition key has a column beside those of the entities.
     let keys: usize = event.keys.iter().map(|(_, key)| 1 + key.as_str().len().max(8)).sum();
@@ -189,7 +189,7 @@ fn key_part(body: &mut Vec<u8>, column: &KeyColumn, key: Option<&KeyText>) {
             body.push(0);
             body.extend_from_slice(&number.to_le_bytes());
         }
-        // Judged canonical before it came here.
+        // A key that is not canonical was dead-lettered before.
         (KeyType::Int64, Err(_)) => body.push(1),
     }
 }

@@ -1,12 +1,13 @@
-//! Migrations, from `migrations/clickhouse`, and what `apply` adds for definitions. Applied migrations are recorded
-//! with a hash of their text; an edited one is refused.
+//! The migrations from `migrations/clickhouse`, and the columns that `apply` adds for definitions. Applied migrations are
+//! recorded with a hash of their text; an edited one is refused.
 
 use millrace_core::definitions::Definitions;
 use millrace_core::sql;
 use xxhash_rust::xxh3::xxh3_128;
 
+use super::client::{ClickHouse, TIMEOUT, within};
+use super::error::ClickHouseError;
 use super::rows::text;
-use super::{ClickHouse, ClickHouseError, TIMEOUT, within};
 use crate::clock::now_ms;
 
 /// Name and text, in order; forward only.
@@ -20,7 +21,8 @@ const MIGRATIONS: [(&str, &str); 4] = [
 const APPLIED: &str = "CREATE TABLE IF NOT EXISTS schema_migrations \
      (name String, checksum String, applied_at DateTime64(3, 'UTC')) ENGINE = ReplacingMergeTree ORDER BY name";
 
-/// Brings the database of `namespace` up to date; applying twice changes nothing. Answers what was applied now.
+/// Brings the database of `namespace` up to date. Applying twice changes nothing. Returns the migrations that were applied
+/// now.
 pub async fn migrate(url: &str, namespace: &str) -> Result<Vec<String>, ClickHouseError> {
     let store = ClickHouse::connect(url, namespace)?;
     let database = format!("CREATE DATABASE IF NOT EXISTS {}", sql::quote_name(namespace));
@@ -56,8 +58,8 @@ impl ClickHouse {
         Ok(now)
     }
 
-    /// Gives the tables what these definitions need; doing it again changes nothing. Comes before their control
-    /// entries, so that no row meets a table without its columns.
+    /// Adds to the tables the columns that these definitions need. A second call changes nothing. It must come before their
+    /// control entries, so that no row meets a table without its columns.
     pub async fn apply_definitions(&self, definitions: &Definitions) -> Result<(), ClickHouseError> {
         for statement in sql::apply(definitions) {
             self.execute(&statement).await?;
@@ -65,7 +67,7 @@ impl ClickHouse {
         Ok(())
     }
 
-    /// Copies a version that is in force beside the events, once.
+    /// Records a version that is in force, once.
     pub async fn record_definitions(&self, definitions: &Definitions, version: u32) -> Result<(), ClickHouseError> {
         let source = serde_json::to_string(&definitions.source)
             .map_err(|error| ClickHouseError::Unexpected(format!("definitions as JSON: {error}")))?;
@@ -84,8 +86,8 @@ impl ClickHouse {
     }
 }
 
-/// The statements of a migration: each ends with `;` at the end of a line. Comments are left to the server, but a
-/// chunk of nothing else is no statement.
+/// The statements of a migration: each ends with `;` at the end of a line. Comments are left to the server, but a chunk of
+/// comments alone is not a statement.
 fn statements(content: &str) -> Vec<String> {
     let is_code = |line: &str| !line.trim().is_empty() && !line.trim_start().starts_with("--");
     let chunks = content.split(";\n").map(|chunk| chunk.trim().trim_end_matches(';').to_owned());

@@ -1,10 +1,10 @@
-//! The URL of a ClickHouse: the driver takes credentials apart from it.
+//! Reads the URL of a ClickHouse. The driver takes the credentials separately.
 
 use millrace_core::percent;
 
-use super::ClickHouseError;
+use super::error::ClickHouseError;
 
-/// What the URL says.
+/// The parts of the URL.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Parsed {
     /// Scheme, host and port.
@@ -14,14 +14,14 @@ pub(super) struct Parsed {
 }
 
 impl Parsed {
-    /// Whether it is this machine.
+    /// Whether the server is on this machine.
     pub(super) fn is_loopback(&self) -> bool {
         let host = self.base.split("//").nth(1).unwrap_or_default();
         ["127.", "localhost", "[::1]"].iter().any(|local| host.starts_with(local))
     }
 }
 
-/// Takes `http://user:password@host:port/` apart.
+/// Reads `http://user:password@host:port/`.
 pub(super) fn parse(url: &str) -> Result<Parsed, ClickHouseError> {
     let wrong = || ClickHouseError::Url("expected http://host:8123 or http://user:password@host:8123");
     let (scheme, rest) = url.split_once("://").ok_or_else(wrong)?;
@@ -40,7 +40,7 @@ pub(super) fn parse(url: &str) -> Result<Parsed, ClickHouseError> {
     Ok(Parsed { base: format!("{scheme}://{host}"), credentials })
 }
 
-/// A `%` that begins no code stands for itself: people paste passwords as they are.
+/// A `%` that does not begin a code stands for itself: people paste passwords as they are.
 fn decoded(text: &str) -> String {
     String::from_utf8_lossy(&percent::decode_lenient(text.as_bytes())).into_owned()
 }

@@ -1,4 +1,4 @@
-//! Features computed from the events: on-demand views, `verify` and backfill ask the same question.
+//! Features that are computed from the events, for on-demand views.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -10,9 +10,10 @@ use millrace_core::key::KeyText;
 use millrace_core::sql::{FeatureRow, Scope, decode, decode_key, features};
 use serde::Deserialize;
 
-use super::{ClickHouse, ClickHouseError, MAX_QUERY_BYTES, within};
+use super::client::{ClickHouse, MAX_QUERY_BYTES, within};
+use super::error::ClickHouseError;
 
-/// Keys per query: they travel in the URL, which the server bounds at 1 MiB.
+/// The most keys per query. They travel in the URL, which the server bounds at 1 MiB.
 const KEYS_PER_QUERY: usize = 500;
 
 #[derive(Row, Deserialize)]
@@ -38,7 +39,7 @@ impl ClickHouse {
         Ok(keys.iter().map(value).collect())
     }
 
-    /// The same as rows by key; a key without entries has none.
+    /// As [`ClickHouse::query_features`], but as rows by key. A key without entries has no row.
     pub async fn query_rows(
         &self,
         definitions: &Definitions,

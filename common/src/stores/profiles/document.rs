@@ -1,5 +1,5 @@
-//! The shape of a profile: readable values in BSON's own types, and the state they came from. Every part of it is a
-//! function of the log: no clock is in it.
+//! The shape of a profile: readable values in BSON's own types, and the state from which they came. Every part is a
+//! function of the log; none comes from a clock.
 //!
 //! `{_id, features: {name: {value, timestamp, version, error?}}, metadata: {updated_at, source, job_id?},
 //!   checkpoint: {order, generation, ms, seq, partition}, state}`
@@ -18,15 +18,15 @@ use mongodb::bson::spec::BinarySubtype;
 use mongodb::bson::{Binary, Bson, DateTime, Decimal128, Document, RawBsonRef, RawDocument, doc};
 use serde_json::Value as Json;
 
-use super::ProfileError;
+use super::error::ProfileError;
 
-/// The field of the encoded slot.
+/// The field that holds the encoded slot.
 pub(super) const STATE: &str = "state";
-/// Who writes the documents of streamed views.
+/// `metadata.source` of the documents of streamed views.
 const STREAM: &str = "stream";
-/// Who writes those of batch views.
+/// `metadata.source` of the documents of batch views.
 const BATCH: &str = "batch";
-/// Digits that a `Decimal128` holds.
+/// The number of digits that a `Decimal128` holds.
 const DECIMAL128_DIGITS: usize = 34;
 
 /// The collection of a view.
@@ -39,7 +39,7 @@ pub(super) fn value(feature: &Feature) -> String {
     format!("features.{}.value", feature.name)
 }
 
-/// Everything but `_id`, which the filter gives.
+/// The whole document but `_id`, which the filter sets.
 pub(super) fn document(view: &View, slot: &Slot, partition: Partition) -> Document {
     let all: Vec<usize> = (0..view.features.len()).collect();
     let newest = slot.newest.map_or(Bson::Null, |ms| DateTime::from_millis(ms).into());
@@ -73,19 +73,20 @@ fn metadata(view: &View, slot: &Slot, newest: Bson) -> Document {
     doc! { "updated_at": newest, "source": STREAM }
 }
 
-/// Matches the document of `key` iff what it holds is older than `checkpoint`. One range beside `_id`: an `$or` over
-/// the checkpoint's parts says the same, and makes SecantusDB scan the collection (measured: 2,000 puts/s against 250).
+/// Matches the document of `key` iff it is older than `checkpoint`. The filter is one range beside `_id`: an `$or` over
+/// the parts of the checkpoint means the same, but makes SecantusDB scan the collection (measured: 250 puts/s instead of
+/// 2,000).
 pub(super) fn older(key: &str, checkpoint: Checkpoint) -> Document {
     doc! { "_id": key, "checkpoint.order": { "$lt": order(checkpoint) } }
 }
 
-/// A checkpoint as text that sorts as it does: MongoDB compares strings by their bytes.
+/// A checkpoint as text that sorts as checkpoints do: MongoDB compares strings by their bytes.
 fn order(checkpoint: Checkpoint) -> String {
     let Checkpoint { generation, position: Position { ms, seq } } = checkpoint;
     format!("{generation:08x}-{ms:016x}-{seq:016x}")
 }
 
-/// The checkpoint that [`older`] compares with, or why there is none.
+/// The checkpoint that [`older`] compares with, or why it cannot be read.
 pub(super) fn ordered(raw: &RawDocument) -> Result<Checkpoint, String> {
     let text = raw.get_document("checkpoint").and_then(|stored| stored.get_str("order"));
     let text = text.map_err(|error| format!("checkpoint.order: {error}"))?;
@@ -97,7 +98,7 @@ pub(super) fn ordered(raw: &RawDocument) -> Result<Checkpoint, String> {
     read().filter(|read| order(*read) == text).ok_or_else(|| format!("checkpoint.order is `{text}`"))
 }
 
-/// What [`profile`] needs of a document.
+/// The parts of a document that [`profile`] needs.
 pub(super) fn projection(view: &View, features: &[usize]) -> Document {
     let mut wanted = doc! { "metadata.updated_at": 1 };
     if view.batch.is_some() {
@@ -154,14 +155,14 @@ fn checkpoint_document(checkpoint: Checkpoint, partition: Partition) -> Document
     doc! { "order": order(checkpoint), "generation": generation, "ms": ms, "seq": seq, "partition": partition }
 }
 
-/// BSON has no unsigned numbers. A stream's clock is far below 2^63; the sequence is kept in order by saturating.
+/// BSON has no unsigned numbers. The clock of a stream is far below 2^63; the sequence saturates, which keeps its order.
 fn numbers(checkpoint: Checkpoint) -> (i64, i64, i64) {
     let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
     (i64::from(checkpoint.generation), number(checkpoint.position.ms), number(checkpoint.position.seq))
 }
 
-/// A finished value in BSON's own type. Exact or a string: a decimal past 34 digits and an integer past 64 bits stay
-/// text.
+/// A finished value in BSON's own type. A decimal past 34 digits and an integer past 64 bits stay text, so that every value
+/// is exact.
 pub(super) fn to_bson(value: Json, kind: &ValueType) -> Bson {
     match (kind, value) {
         (_, Json::Null) => Bson::Null,
@@ -201,9 +202,9 @@ fn decimal(digits: String) -> Bson {
     }
 }
 
-/// The inverse of [`to_bson`], as readers get it.
+/// The inverse of [`to_bson`].
 fn from_bson(value: RawBsonRef<'_>, kind: &ValueType) -> Result<Json, String> {
-    let wrong = || format!("the document holds no {kind}");
+    let wrong = || format!("the document does not hold a {kind}");
     Ok(match (kind, value) {
         (ValueType::Int64, RawBsonRef::Int64(value)) => int_json(i128::from(value)),
         (ValueType::Int64, RawBsonRef::Int32(value)) => Json::from(value),
@@ -315,7 +316,7 @@ mod tests {
         assert!(matches!(round_trip(json!(vast), "decimal(38,2)").0, Bson::String(_)));
     }
 
-    /// What BSON makes of values that are as long as they may be, and as short inside as they can.
+    /// Values that are as long as they may be, with parts as short as they can be: the largest BSON.
     #[test]
     fn no_document_outgrows_what_its_definition_says() {
         let kinds = [

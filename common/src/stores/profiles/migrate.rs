@@ -9,14 +9,16 @@ use mongodb::bson::{Bson, Document, doc};
 use serde::Deserialize;
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::{ProfileError, ProfileStore, document};
+use super::document;
+use super::error::ProfileError;
+use super::store::ProfileStore;
 
 /// Name and text, in order; forward only.
 const MIGRATIONS: [(&str, &str); 1] =
     [("0001_profiles", include_str!("../../../../migrations/mongodb/0001_profiles.json"))];
-/// Collection of what was applied. No view's collection can have this name: those end in `_v` and a number.
+/// The collection of applied migrations. The name of a view's collection ends in `_v` and a number, so none is equal.
 const APPLIED: &str = "migrations";
-/// Building an index over existing documents takes its time.
+/// How long building an index over existing documents may take.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 #[derive(Deserialize)]
@@ -29,7 +31,8 @@ struct Profiles {
     indexes: Vec<Document>,
 }
 
-/// Brings the database of `namespace` up to date; applying twice changes nothing. Answers what was applied now.
+/// Brings the database of `namespace` up to date. Applying twice changes nothing. Returns the migrations that were applied
+/// now.
 pub async fn migrate(url: &str, namespace: &str) -> Result<Vec<&'static str>, ProfileError> {
     let store = ProfileStore::connect(url, namespace, 1, TIMEOUT).await?;
     let mut applied = Vec::new();
@@ -49,14 +52,14 @@ impl ProfileStore {
     /// Gives a view's collection its indexes, before its first document. Cheap where they exist.
     pub async fn ensure(&self, view: &View) -> Result<(), ProfileError> {
         let declared = view.features.iter().filter(|feature| feature.index).map(|feature| {
-            // With the key, by which pages are ordered.
+            // With the key, because pages are ordered by it.
             let key = doc! { document::value(feature): 1, "_id": 1 };
             doc! { "name": format!("by_{}", feature.name), "key": key }
         });
         self.create_indexes(&document::collection(view), declared.collect()).await
     }
 
-    /// The indexes that all profiles have, and these.
+    /// Creates the indexes that all profiles have, and the declared ones.
     async fn create_indexes(&self, collection: &str, declared: Vec<Document>) -> Result<(), ProfileError> {
         let mut indexes: Vec<Bson> = declared.into_iter().map(Bson::Document).collect();
         for (name, text) in MIGRATIONS {
@@ -68,7 +71,7 @@ impl ProfileStore {
         self.within(self.database.run_command(command)).await.map(|_| ())
     }
 
-    /// Records a migration; false where it is recorded already.
+    /// Records a migration. Returns false where it is recorded already.
     async fn record(&self, name: &str, text: &str) -> Result<bool, ProfileError> {
         let hash = format!("{:032x}", xxh3_128(text.as_bytes()));
         let applied = self.database.collection::<Document>(APPLIED);

@@ -1,6 +1,6 @@
-//! The monotonic put: a document is replaced iff what is stored is older, one atomic filtered upsert each. A refused
-//! upsert says E11000, because the document is there and the filter did not match it; a look at the stored
-//! checkpoint then tells "done already" from "someone was further".
+//! The monotonic put: a document is replaced iff the stored one is older, by one atomic filtered upsert each. A refused
+//! upsert answers E11000, because the document exists and the filter did not match it. The stored checkpoint then tells
+//! whether the same state is stored already or a newer one.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
@@ -15,47 +15,48 @@ use mongodb::bson::{Bson, Document, doc};
 use mongodb::error::ErrorKind;
 use mongodb::options::{ReplaceOneModel, WriteModel};
 
-use super::{ProfileError, ProfileStore, document};
+use super::document;
+use super::error::ProfileError;
+use super::store::{MOST_PER_COMMAND, ProfileStore};
 use crate::stores::pieces::pieces;
 
 /// First wire version with `bulkWrite`: server 8.0.
 const BULK_WIRE_VERSION: i32 = 25;
 const DUPLICATE_KEY: i32 = 11_000;
-/// Documents per command: bounds what one timeout covers. Of a server that does not do so many in time, fewer are asked.
-pub(super) const MOST_PER_COMMAND: usize = 1_000;
+/// The least number of documents per command. A server that is late is sent fewer at a time, down to this.
 const LEAST_PER_COMMAND: usize = 8;
 /// Bytes per command, unless one document has more: the server takes no command past 48 MB.
 const BYTES_PER_COMMAND: usize = 16 * 1024 * 1024;
-/// A race of two first inserts looks like a refusal once; a second time it is one.
+/// A race of two first inserts looks like a refusal once. A second refusal is a real one.
 const ATTEMPTS: usize = 3;
 
 /// One document that is to be written.
 #[derive(Clone, Copy, Debug)]
 pub struct ProfilePut<'a> {
-    /// The view, whose collection it is in.
+    /// The view, which names the collection.
     pub view: &'a View,
     /// The entity's key.
     pub key: &'a KeyText,
     /// The state.
     pub slot: &'a Slot,
-    /// The partition that wrote it.
+    /// The partition whose sink writes it.
     pub partition: Partition,
 }
 
-/// What became of a put.
+/// The outcome of a put.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProfileWritten {
     /// Stored.
     Written,
-    /// Stored before, by an earlier attempt or another owner: the state is a function of the log.
+    /// Stored before, by an earlier attempt or another owner: the state is a function of the log, so it is the same.
     Already,
     /// A newer state is stored; the writer must reload.
     Stale,
-    /// It will never be taken, and why.
+    /// MongoDB will never take the document, for this reason.
     Refused(String),
 }
 
-/// A document on its way.
+/// A document that is to be sent.
 struct Pending {
     index: usize,
     collection: String,
@@ -65,8 +66,8 @@ struct Pending {
 }
 
 impl ProfileStore {
-    /// Writes documents monotonically, in unordered batches; one refusal holds up no other. Outcomes stand in the
-    /// order of `puts`, each of which names another document.
+    /// Writes documents monotonically, in unordered batches, so that one refusal does not hold up the others. Outcomes are
+    /// in the order of `puts`, each of which names another document.
     pub async fn put(&self, puts: &[ProfilePut<'_>]) -> Result<Vec<ProfileWritten>, ProfileError> {
         let mut outcomes = vec![ProfileWritten::Written; puts.len()];
         let mut pending = Vec::with_capacity(puts.len());
@@ -87,10 +88,10 @@ impl ProfileStore {
         if pending.is_empty() {
             return Ok(outcomes);
         }
-        Err(ProfileError::Away(format!("{} puts were refused by documents older than they are", pending.len())))
+        Err(ProfileError::Unavailable(format!("{} puts were refused by documents older than they are", pending.len())))
     }
 
-    /// Sends everything; answers the errors by index into `pending`.
+    /// Sends all documents. Returns the errors by index into `pending`.
     async fn send(&self, pending: &[Pending]) -> Result<HashMap<usize, (i32, String)>, ProfileError> {
         let bulk = *self.bulk.get_or_try_init(|| self.takes_bulk_writes()).await?;
         let mut errors = HashMap::new();
@@ -107,12 +108,19 @@ impl ProfileStore {
         Ok(errors)
     }
 
-    /// Half as many documents in the next command where so many took too long; twice as many where there was time.
+    /// Halves the number of documents in the next command after one that was late, and doubles it after one that left time.
     fn adjust<T>(&self, sent: usize, answer: &Result<T, ProfileError>, took: Duration) {
         let most = match answer {
             Err(ProfileError::Late(_)) => (sent / 2).max(LEAST_PER_COMMAND),
             Ok(_) if took < self.timeout / 8 => (sent * 2).min(MOST_PER_COMMAND),
-            _ => return,
+            Ok(_)
+            | Err(
+                ProfileError::Url(_)
+                | ProfileError::Unavailable(_)
+                | ProfileError::Refused { .. }
+                | ProfileError::Unexpected(_)
+                | ProfileError::Edited(_),
+            ) => return,
         };
         let is_less = answer.is_err();
         let change = |now: usize| Some(if is_less { now.min(most) } else { now.max(most) });
@@ -147,7 +155,7 @@ impl ProfileStore {
         }
     }
 
-    /// The same for servers before 8.0: one `update` command per collection, with many updates.
+    /// As `bulk_write`, for servers before 8.0: one `update` command per collection, with many updates.
     async fn update(&self, chunk: &[Pending]) -> Result<Vec<(usize, (i32, String))>, ProfileError> {
         let mut by_collection: HashMap<&str, Vec<usize>> = HashMap::new();
         for (index, put) in chunk.iter().enumerate() {
@@ -165,7 +173,7 @@ impl ProfileStore {
             };
             let answer = self.within(self.database.run_command(command)).await?;
             if let Ok(error) = answer.get_document("writeConcernError") {
-                return Err(ProfileError::Away(error.to_string()));
+                return Err(ProfileError::Unavailable(error.to_string()));
             }
             for error in answer.get_array("writeErrors").into_iter().flatten().filter_map(Bson::as_document) {
                 let index = error.get_i32("index").ok().and_then(|index| usize::try_from(index).ok());
@@ -178,7 +186,7 @@ impl ProfileStore {
         Ok(errors)
     }
 
-    /// Finds out what each refusal means. Answers those that only raced with another first insert, by index of put.
+    /// Finds out the meaning of each refusal. Returns the puts that only raced with another first insert, by their index.
     async fn settle(
         &self,
         puts: &[ProfilePut<'_>],
@@ -205,9 +213,9 @@ impl ProfileStore {
                 match stored.get(puts[index].key.as_str()) {
                     Some(Ok(stored)) if *stored == ours => outcomes[index] = ProfileWritten::Already,
                     Some(Ok(stored)) if *stored > ours => outcomes[index] = ProfileWritten::Stale,
-                    // No put would ever be newer than that.
+                    // No put will ever be newer than that document.
                     Some(Err(reason)) => outcomes[index] = ProfileWritten::Refused(reason.clone()),
-                    _ => {
+                    Some(Ok(_)) | None => {
                         raced.insert(index);
                     }
                 }
@@ -216,7 +224,7 @@ impl ProfileStore {
         Ok(raced)
     }
 
-    /// The stored checkpoint of each key that there is, or why it cannot be read.
+    /// The stored checkpoint of each key that has a document, or why it cannot be read.
     async fn checkpoints(
         &self,
         puts: &[ProfilePut<'_>],
@@ -225,13 +233,15 @@ impl ProfileStore {
         let Some(first) = indices.first() else { return Ok(HashMap::new()) };
         let keys: Vec<&str> = indices.iter().map(|index| puts[*index].key.as_str()).collect();
         let found = self.find(&self.committed(puts[*first].view), &keys, doc! { "checkpoint.order": 1 }).await?;
-        let foreign = |reason| format!("what is stored there is no profile of ours ({reason}); it stays");
+        let foreign = |reason| {
+            format!("the stored document is not a profile that Millrace wrote ({reason}); it was left as it is")
+        };
         found.iter().map(|raw| Ok((document::key(raw)?, document::ordered(raw).map_err(foreign)))).collect()
     }
 }
 
-/// A document past the limit is of a state that an earlier engine has written: a definition that could come to one is
-/// not applied.
+/// A document past the limit comes from a state that an earlier engine has written: `apply` refuses a definition that could
+/// make one.
 fn prepare(index: usize, put: &ProfilePut<'_>) -> Result<Pending, String> {
     let document = document::document(put.view, put.slot, put.partition);
     let bytes = document.to_vec().map_err(|error| error.to_string())?.len();
@@ -242,7 +252,7 @@ fn prepare(index: usize, put: &ProfilePut<'_>) -> Result<Pending, String> {
     Ok(Pending { index, collection: document::collection(put.view), filter, document, bytes })
 }
 
-/// Codes that no retry cures: the document itself is refused (too large, too deep, or against a validator).
+/// Errors about the document itself, which stay on a retry: it is too large, too deep, or against a validator.
 fn is_about_the_document(code: i32) -> bool {
     const OVERFLOW: i32 = 15;
     const DOCUMENT_VALIDATION: i32 = 121;
@@ -255,7 +265,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_server_that_is_late_is_asked_for_less_until_it_is_not() {
+    async fn a_server_that_is_late_is_sent_less_until_it_has_time() {
         let timeout = Duration::from_secs(8);
         let store = ProfileStore::connect("mongodb://127.0.0.1:1", "n", 1, timeout).await.unwrap();
         let most = || store.puts_per_command.load(Ordering::Relaxed);
@@ -274,7 +284,7 @@ mod tests {
         }
         store.adjust(900, &Ok(()), Duration::ZERO);
         assert_eq!(most(), MOST_PER_COMMAND);
-        store.adjust(64, &Err::<(), _>(ProfileError::Away("x".into())), timeout);
-        assert_eq!(most(), MOST_PER_COMMAND, "who is away says nothing");
+        store.adjust(64, &Err::<(), _>(ProfileError::Unavailable("x".into())), timeout);
+        assert_eq!(most(), MOST_PER_COMMAND, "an unavailable server says nothing about its speed");
     }
 }

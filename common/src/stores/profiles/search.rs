@@ -1,5 +1,5 @@
-//! Finding entities by what their documents say, page by page in the order of keys. Values go into a filter as BSON of
-//! the type that the feature declares, never as text.
+//! Finds entities by the values of their documents, page by page in the order of keys. A value goes into the filter as BSON
+//! of the type that the feature declares, never as text.
 
 use std::time::Duration;
 
@@ -10,57 +10,59 @@ use mongodb::bson::{Bson, Document, RawDocumentBuf, doc};
 use mongodb::error::ErrorKind;
 use serde_json::Value as Json;
 
-use super::{ProfileError, ProfileStore, document, readable};
+use super::document;
+use super::error::ProfileError;
+use super::store::{ProfileStore, readable};
 
-/// The server has stopped a query that took too long.
+/// The server's error for a query that it stopped because it took too long.
 const MAX_TIME_EXPIRED: i32 = 50;
 
-/// What a page is asked for.
+/// One page of a search.
 #[derive(Clone, Debug)]
 pub struct Search<'a> {
     /// The view.
     pub view: &'a View,
-    /// All of them hold.
+    /// All of them must hold.
     pub conditions: &'a [Condition],
-    /// Features whose values are answered; indices into the view's.
+    /// The features whose values are returned, as indices into the view's.
     pub features: &'a [usize],
     /// Only keys after this one.
     pub after: Option<&'a str>,
-    /// The most entities.
+    /// The most entities on the page.
     pub limit: u16,
-    /// Leaves out what is older, epoch ms: the age that a view's `ttl` judges.
+    /// Leaves out documents that are older, epoch ms: the age that the view's `ttl` limits.
     pub since: Option<i64>,
-    /// Leaves out what an older run wrote, of a batch view.
+    /// Leaves out documents that an older run wrote, for a batch view.
     pub from_run: Option<u32>,
     /// How long it may take.
     pub budget: Duration,
 }
 
-/// What is asked of one feature's value.
+/// A condition on one feature's value.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Condition {
     /// Index of the feature.
     pub feature: usize,
-    /// What holds of its value.
+    /// The test of its value.
     pub test: Test,
 }
 
-/// What holds of a value that is there; nothing holds of one that is not. Values are finished ones, as readers get them.
+/// A test of a finished value, as readers get it. No test holds for a feature without a value.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Test {
-    /// There is one.
+    /// There is a value.
     Exists,
-    /// It is this one.
+    /// It equals this value.
     Is(Json),
-    /// It is another one.
+    /// It differs from this value.
     IsNot(Json),
-    /// It is one of these.
+    /// It equals one of these.
     OneOf(Vec<Json>),
-    /// It is less.
+    /// It is less than this.
     Below(Json),
     /// It is at most this.
     UpTo(Json),
-    /// It is more.
+    /// It is more than this.
     Above(Json),
     /// It is at least this.
     From(Json),
@@ -107,7 +109,7 @@ fn filter(search: &Search<'_>) -> Document {
     let mut all: Vec<Document> = Vec::new();
     all.extend(search.after.map(|key| doc! { "_id": { "$gt": key } }));
     all.extend(search.since.map(|since| match search.view.batch {
-        // A run's values are as old as its instant, whatever event time they have.
+        // The values of a run are as old as its instant, not as their event time.
         Some(_) => doc! { "checkpoint.ms": { "$gte": since } },
         None => doc! { "metadata.updated_at": { "$gte": mongodb::bson::DateTime::from_millis(since) } },
     }));
@@ -125,7 +127,7 @@ impl Condition {
         let feature = &view.features[self.feature];
         let bson = |value: &Json| document::to_bson(value.clone(), &feature.value_type);
         let test = match &self.test {
-            // Of a list, `$ne` looks at the items: one that holds a null would be left out.
+            // For a list, `$ne` tests the items: a list that holds a null would be left out.
             Test::Exists if matches!(feature.value_type, ValueType::List(_)) => doc! { "$type": "array" },
             Test::Exists => doc! { "$ne": Bson::Null },
             Test::Is(value) => doc! { "$eq": bson(value) },

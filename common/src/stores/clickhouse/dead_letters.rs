@@ -1,17 +1,18 @@
-//! The copy of dead letters: each row carries its place in the stream of letters, so a resend meets its twin.
+//! Writes copies of dead letters. Each row carries its position in the stream of letters, so a resent row replaces its twin.
 
 use millrace_core::partition::Partition;
 use millrace_core::position::Position;
 
+use super::client::ClickHouse;
+use super::error::ClickHouseError;
 use super::rows::text;
-use super::{ClickHouse, ClickHouseError};
 use crate::log::DeadLetter;
 
 const INSERT: &str = "INSERT INTO dead_letters (`group`, `sink`, `view`, `key`, `partition`, stream_ms, stream_seq, \
      event_id, reason, raw, dead_ms, dead_seq) FORMAT RowBinary";
 
 impl ClickHouse {
-    /// Copies letters of one partition, each with its place in the stream of letters.
+    /// Writes letters of one partition, each with its position in the stream of letters.
     pub async fn insert_dead_letters(
         &self,
         partition: Partition,
