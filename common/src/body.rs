@@ -1,5 +1,6 @@
-//! A request's body: whole, within its limit and in time, or refused. What is refused is still read for a while: a
-//! client that is sending would have its connection reset and not see the answer.
+//! Reads the body of a request: whole, within its limit and in time, or not at all. The rest of a body that is refused is
+//! still read for a while. Otherwise the connection of a client that is still sending would be reset, and the client would
+//! not see the answer.
 
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use axum::body::{Body, BodyDataStream, HttpBody};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 
-/// What is still read, and for how long, of a body that was refused.
+/// The bytes of a refused body that are still read, and the time for it.
 const MOST_DISCARDED: usize = 64 << 20;
 const LONGEST_DISCARD: Duration = Duration::from_secs(2);
 
@@ -20,7 +21,7 @@ pub enum BodyError {
     /// The client sends too slowly, or stopped.
     #[error("the request body did not arrive in time")]
     Slow,
-    /// The connection broke, or what came is no body.
+    /// The connection broke, or the bytes are not a valid body.
     #[error("failed to read the body: {0}")]
     Broken(String),
 }

@@ -1,5 +1,5 @@
-//! `--healthcheck`: a binary asks the process that runs with the same settings whether it is ready. A container can so
-//! be checked by what its image holds: there is no shell and no HTTP client in it.
+//! `--healthcheck`: a binary asks the process that runs with the same settings whether it is ready. The image of a container
+//! has neither a shell nor an HTTP client, so the binary itself is the check.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 
-/// Connecting, sending and each read; whoever runs the check has a longer limit of its own.
+/// The time for connecting, for sending and for each read. The runner of the check has a longer limit of its own.
 pub const TIMEOUT: Duration = Duration::from_secs(2);
-/// An answer is a line; more is no answer of ours.
+/// The longest answer, in bytes. An answer of Millrace is a line.
 const MAX_ANSWER: u64 = 64 * 1024;
 
-/// Asks `/readyz` of the process that listens on `listen`; an error says what it waits for. Blocks.
+/// Asks `/readyz` of the process that listens on `listen`. The error of a process that is not ready names the thing for which
+/// it waits. Blocks.
 pub fn ask(listen: SocketAddr) -> anyhow::Result<()> {
     let address = reachable(listen);
     let answer = get(address, "/readyz").with_context(|| format!("failed to ask {address}; is it running?"))?;
@@ -23,7 +24,7 @@ pub fn ask(listen: SocketAddr) -> anyhow::Result<()> {
     }
 }
 
-/// Where a listener on this machine is reached: one on all addresses, on loopback.
+/// The address at which a listener on this machine is reached: loopback for one that listens on all addresses.
 fn reachable(listen: SocketAddr) -> SocketAddr {
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),

@@ -1,5 +1,4 @@
-//! What every process does besides its work: it stops when told, within a bounded time, and answers the three
-//! admin routes. The same shape in all binaries.
+//! The parts that all processes share besides their work: stopping within a bounded time, readiness, and the admin routes.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -18,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::backoff::BackOff;
 
-/// Cancelled by the first SIGTERM or SIGINT; a second one ends the process at once.
+/// A token that the first SIGTERM or SIGINT cancels. A second signal ends the process at once.
 pub fn shutdown_on_signal() -> anyhow::Result<CancellationToken> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
@@ -42,17 +41,20 @@ pub fn shutdown_on_signal() -> anyhow::Result<CancellationToken> {
     Ok(shutdown)
 }
 
-/// Waits for work in hand after a stop, for at most `grace`.
+/// Waits for the work in flight after a stop, for at most `grace`.
 pub async fn drain(grace: Duration, work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     match tokio::time::timeout(grace, work).await {
         Ok(result) => result,
         Err(_) => {
-            anyhow::bail!("work in hand did not finish within {} s; nothing acknowledged is lost", grace.as_secs())
+            anyhow::bail!(
+                "the work in flight did not finish within {} s; nothing that was acknowledged is lost",
+                grace.as_secs()
+            )
         }
     }
 }
 
-/// Whether this process can do its work now, and if not, what it waits for.
+/// Whether this process can do its work now, and if not, for what it waits.
 #[derive(Clone, Default)]
 pub struct Readiness(Arc<ReadinessState>);
 
@@ -71,14 +73,14 @@ impl Readiness {
         readiness
     }
 
-    /// From now on ready.
+    /// Sets it to ready.
     pub fn set_ready(&self) {
         if self.0.ready.send_if_modified(|ready| !std::mem::replace(ready, true)) {
             tracing::info!("ready");
         }
     }
 
-    /// From now on waiting for `what`.
+    /// Sets it to not ready, waiting for `what`.
     pub fn set_waiting(&self, what: &str) {
         *self.0.waiting_for.lock() = what.to_owned();
         if self.0.ready.send_if_modified(|ready| std::mem::replace(ready, false)) {
@@ -86,7 +88,7 @@ impl Readiness {
         }
     }
 
-    /// What an operator should know besides, ready or not; empty: nothing. Logged when it comes and when it goes.
+    /// Sets a note for operators, ready or not. An empty note is none. Logged when it comes and when it goes.
     pub fn set_note(&self, note: &str) {
         let mut held = self.0.note.lock();
         if *held == note {
@@ -98,17 +100,17 @@ impl Readiness {
         note.clone_into(&mut held);
     }
 
-    /// Whether ready.
+    /// Whether it is ready.
     pub fn is_ready(&self) -> bool {
         *self.0.ready.borrow()
     }
 
-    /// Whether ready, to be followed.
+    /// Whether it is ready, as a value to watch.
     pub fn watch(&self) -> watch::Receiver<bool> {
         self.0.ready.subscribe()
     }
 
-    /// What it waits for.
+    /// The thing that it waits for.
     pub fn waiting_for(&self) -> String {
         self.0.waiting_for.lock().clone()
     }
@@ -120,7 +122,7 @@ struct Admin {
     readiness: Readiness,
 }
 
-/// `/healthz` (and `/health`): the process runs. `/readyz`: it can work. `/metrics`: Prometheus text.
+/// `/healthz` (and `/health`): the process runs. `/readyz`: it can work. `/metrics`: its metrics as Prometheus text.
 pub fn admin_routes(metrics: PrometheusHandle, readiness: Readiness) -> Router {
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
@@ -139,7 +141,7 @@ async fn ready(State(admin): State<Admin>) -> impl IntoResponse {
     (StatusCode::SERVICE_UNAVAILABLE, format!("waiting for {}\n{note}", admin.readiness.waiting_for()))
 }
 
-/// Serves `routes` until `shutdown`, then finishes the requests in hand.
+/// Serves `routes` until `shutdown`, then finishes the requests in flight.
 pub async fn serve(listener: TcpListener, routes: Router, shutdown: CancellationToken) -> std::io::Result<()> {
     axum::serve(listener, routes).with_graceful_shutdown(shutdown.cancelled_owned()).await
 }
@@ -152,8 +154,8 @@ pub async fn metrics_upkeep(metrics: PrometheusHandle, shutdown: CancellationTok
     }
 }
 
-/// Tries `open` until it succeeds or `shutdown`: a service that starts while a store is away waits, says so, and does
-/// not exit.
+/// Repeats `open` until it succeeds, or until `shutdown`. A service that starts while a store is unavailable waits for it and
+/// reports that; it does not exit.
 pub async fn wait_for<T, E: std::fmt::Display, F: Future<Output = Result<T, E>>>(
     what: &str,
     readiness: &Readiness,

@@ -1,4 +1,4 @@
-//! Logging and metrics of a process. Log events are facts with fields; metrics are counted per batch, not per event.
+//! Starts the logging and the metrics of a process.
 
 use std::io::IsTerminal;
 
@@ -7,10 +7,10 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::ProcessConfig;
 
-/// Seconds; from half a millisecond to ten seconds.
+/// Bounds of latency buckets in seconds: from half a millisecond to ten seconds.
 const LATENCY_BUCKETS: [f64; 14] = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0];
 
-/// Starts logging to standard error and answers the metrics of this process. Called once, first in `main`.
+/// Starts logging to standard error and returns the metrics of this process. Called once, first in `main`.
 pub fn init(config: &ProcessConfig) -> anyhow::Result<PrometheusHandle> {
     let filter = EnvFilter::try_new(&config.log)?;
     let colour = std::io::stderr().is_terminal();
@@ -23,7 +23,7 @@ pub fn init(config: &ProcessConfig) -> anyhow::Result<PrometheusHandle> {
     metrics()
 }
 
-/// The metrics alone; for tests that run services in their own process.
+/// Starts the metrics alone, for tests that run services in their own process.
 pub fn metrics() -> anyhow::Result<PrometheusHandle> {
     Ok(PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &LATENCY_BUCKETS)?

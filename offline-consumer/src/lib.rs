@@ -1,10 +1,13 @@
-//! Copies the log to ClickHouse, each event once: batches are contiguous ranges of one partition, written down in the
-//! cursor before they are sent. Dead letters follow, so that SQL leaves out the same.
+//! Copies the log to ClickHouse, each event once. A batch is a contiguous range of one partition, recorded in the cursor
+//! before it is sent. Dead letters are copied too, so that SQL leaves out the same events.
 
+mod blocks;
 mod config;
-mod letters;
+mod dead_letters;
+mod insert;
 mod manifest;
-pub mod sink;
+mod narrow;
+mod sink;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use millrace_common::log::{Group, Log};
@@ -18,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 pub use config::Config;
 pub use sink::ClickHouseSink;
 
-/// Works until `shutdown`, then finishes the batches in hand and gives its partitions back.
+/// Works until `shutdown`, then finishes the batches in flight and gives its partitions back.
 pub async fn run(
     config: Config,
     admin: TcpListener,
@@ -51,7 +54,7 @@ impl Sinks for OfflineSinks {
         let sink = ClickHouseSink::new(self.clickhouse.clone(), owned.partition());
         tokio::join!(
             run_sink(sink, owned.clone(), cache, stop.clone()),
-            letters::copy(self.clickhouse.clone(), owned, stop),
+            dead_letters::copy(self.clickhouse.clone(), owned, stop),
         );
     }
 }

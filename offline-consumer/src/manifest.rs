@@ -1,5 +1,5 @@
-//! What is about to be sent, as it stands in the cursor before the INSERT: enough to send the same again and to know it
-//! for the same.
+//! The record of an INSERT in the cursor, written before it is sent. It is enough to send the same rows again and to recognize
+//! them.
 
 use millrace_common::stores::clickhouse::Rows;
 use millrace_core::partition::Partition;
@@ -13,42 +13,42 @@ pub struct Manifest {
     pub after: String,
     /// The last position of the range.
     pub upto: String,
-    /// How many rows.
+    /// The number of rows.
     pub rows: u64,
-    /// A hash of them.
+    /// A hash of the rows.
     pub hash: u64,
-    /// Which try at this range: a try that sends other rows has another number, so another token.
+    /// The number of the attempt at this range. An attempt that sends other rows has another number, so another token.
     pub attempt: u32,
 }
 
 impl Manifest {
-    /// Names `rows` of a range.
+    /// The record of `rows` of a range.
     pub fn new(after: Position, upto: Position, rows: &Rows, attempt: u32) -> Self {
         let (after, upto) = (after.to_string(), upto.to_string());
         Self { after, upto, rows: rows.count(), hash: rows.hash(), attempt }
     }
 
-    /// Its range: after which position, up to and with which.
+    /// Its range: the position before it, and its last.
     pub fn range(&self) -> Option<(Position, Position)> {
         Some((self.after.parse().ok()?, self.upto.parse().ok()?))
     }
 
-    /// What makes ClickHouse leave out a second arrival.
+    /// The token by which ClickHouse leaves out a second arrival.
     pub fn token(&self, partition: Partition) -> String {
         format!("events:{partition}:{}:{}:{}:{:016x}", self.after, self.upto, self.attempt, self.hash)
     }
 
-    /// Whether these are the rows that it names.
+    /// Whether the other names the same rows of the same range.
     pub fn names(&self, other: &Self) -> bool {
         (&self.after, &self.upto, self.rows, self.hash) == (&other.after, &other.upto, other.rows, other.hash)
     }
 
-    /// As the cursor holds it.
+    /// Its text in the cursor.
     pub fn to_text(&self) -> String {
         serde_json::json!(self).to_string()
     }
 
-    /// From the cursor; none where another binary wrote something else.
+    /// Reads the text from the cursor. Returns None where another binary wrote something else.
     pub fn from_text(text: &str) -> Option<Self> {
         serde_json::from_str(text).ok()
     }

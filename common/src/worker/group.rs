@@ -1,5 +1,5 @@
-//! Which partitions this process works on. Workers find each other by heartbeat and divide the partitions by
-//! rendezvous hashing; a lease per partition makes sure that two never write, whatever they believe.
+//! Decides which partitions this process works on. Workers find each other by heartbeat and divide the partitions by
+//! rendezvous hashing. A lease per partition makes sure that two workers that disagree never both advance its cursors.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,27 +14,27 @@ use crate::definitions::DefinitionsCache;
 use crate::log::{Acquisition, Group, Lease, Log, LogError, OnExpiry, members};
 use crate::process::Readiness;
 
-/// How often a worker shows that it lives, looks for others, and takes what is its.
+/// How often a worker sends a heartbeat, finds the others, and takes the partitions of its share.
 const BEAT: Duration = Duration::from_millis(500);
 
-/// A worker's part in its group.
+/// One worker of a group.
 #[derive(Clone, Debug)]
 pub struct GroupConfig {
-    /// Which group.
+    /// The group.
     pub group: Group,
-    /// Unique in the group.
+    /// The worker's name, unique in the group.
     pub worker: String,
     /// How long a lease lives without renewal.
     pub lease: Duration,
 }
 
-/// The sinks that work on one partition: runs them all until `stop`.
+/// The sinks that work on one partition.
 pub trait Sinks: Clone + Send + Sync + 'static {
     /// Works on `owned` until `stop` is cancelled or the lease is lost.
     fn run(&self, owned: Owned, cache: DefinitionsCache, stop: CancellationToken) -> impl Future<Output = ()> + Send;
 }
 
-struct Running {
+struct RunningPartition {
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -49,7 +49,7 @@ pub async fn run_group<S: Sinks>(
 ) -> Result<(), LogError> {
     tokio::spawn(lag::watch(log.clone(), config.group, readiness.clone(), shutdown.clone()));
     let cache = DefinitionsCache::new(log.clone());
-    let mut running: BTreeMap<u16, Running> = BTreeMap::new();
+    let mut running: BTreeMap<u16, RunningPartition> = BTreeMap::new();
     let mut every = tokio::time::interval(BEAT);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while shutdown.run_until_cancelled(every.tick()).await.is_some() {
@@ -77,7 +77,7 @@ async fn rebalance<S: Sinks>(
     sinks: &S,
     cache: &DefinitionsCache,
     workers: &[String],
-    running: &mut BTreeMap<u16, Running>,
+    running: &mut BTreeMap<u16, RunningPartition>,
 ) {
     for number in 0..log.meta().partitions {
         let partition = Partition(number);
@@ -89,7 +89,7 @@ async fn rebalance<S: Sinks>(
                     running.insert(number, start(owned, sinks.clone(), cache.clone()));
                 }
             }
-            _ => {}
+            Some(_) | None => {}
         }
     }
 }
@@ -110,7 +110,7 @@ async fn take(log: &Log, config: &GroupConfig, partition: Partition) -> Option<O
     }
 }
 
-fn start<S: Sinks>(owned: Owned, sinks: S, cache: DefinitionsCache) -> Running {
+fn start<S: Sinks>(owned: Owned, sinks: S, cache: DefinitionsCache) -> RunningPartition {
     let stop = CancellationToken::new();
     let told = stop.clone();
     let task = tokio::spawn(async move {
@@ -118,5 +118,5 @@ fn start<S: Sinks>(owned: Owned, sinks: S, cache: DefinitionsCache) -> Running {
         let released = owned.release().await;
         tracing::info!(partition = owned.partition().0, released = released.is_ok(), "partition left");
     });
-    Running { stop, task }
+    RunningPartition { stop, task }
 }

@@ -1,5 +1,5 @@
-//! Each entry's fate, a function of the log alone: decoded here, counted or ignored as a duplicate, dead with a
-//! reason, or a change of the definitions. Judged before any checkpoint is looked at, so a replay judges the same.
+//! Decides the fate of each entry: it counts, is ignored as a duplicate, is dead-lettered with a reason, or changes the
+//! definitions. The fate is a function of the log alone. No checkpoint is looked at, so a replay decides the same.
 
 use millrace_core::dedupe::{Duplicates, Verdict};
 use millrace_core::definitions::Definitions;
@@ -10,25 +10,25 @@ use millrace_core::position::Position;
 
 use crate::log::RawEntry;
 
-/// How much of an entry a dead letter keeps.
+/// The characters of an entry that a dead letter keeps.
 const RAW_CHARS: usize = 4_096;
 
-/// What becomes of an entry.
+/// The fate of an entry.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fate {
     /// It counts.
     Counts(Event),
-    /// A resend: ignored.
+    /// It is a resend and ignored.
     Duplicate,
-    /// From here on other definitions are in force.
+    /// Other definitions are in force from here on.
     Control(Control),
-    /// Left out, for this reason.
+    /// It is dead-lettered.
     Dead {
-        /// Why.
+        /// The reason.
         reason: String,
         /// Its event id, if it has one.
         event_id: Option<String>,
-        /// The beginning of what it says.
+        /// The beginning of its text.
         raw: String,
     },
 }
@@ -41,7 +41,7 @@ pub struct Judge {
 }
 
 impl Judge {
-    /// Knows nothing yet: [`Judge::remember`] what lies within H before the first entry.
+    /// Knows nothing yet. Call [`Judge::remember`] with the entries within H before the first one.
     pub fn new(partition: Partition, partitions: u16, duplicates: Duplicates) -> Self {
         Self { partition, partitions, duplicates }
     }
@@ -92,7 +92,7 @@ impl Judge {
         }
     }
 
-    /// Why an event that was written past ingest is not one of this partition.
+    /// Why an event does not belong into this partition. Ingest writes no such event.
     fn misplaced(&self, event: &Event, definitions: &Definitions) -> Option<String> {
         let Some((_, event_type)) = definitions.event(&event.event_type) else {
             return Some(format!("no event type `{}` in the definitions in force", event.event_type));
@@ -106,14 +106,14 @@ impl Judge {
             .iter()
             .find(|(name, key)| definitions.entity(name).is_none_or(|(_, entity)| !entity.is_canonical(key.as_str())))
         {
-            return Some(format!("`{key}` is no canonical key of {entity}"));
+            return Some(format!("`{key}` is not a canonical key of {entity}"));
         }
         let right = partition_of(key.as_str(), self.partitions);
         (right != self.partition).then(|| format!("key {key} belongs to partition {right}"))
     }
 }
 
-/// The beginning of an entry that is none of ours.
+/// The beginning of an entry that cannot be decoded.
 fn raw_text(entry: &RawEntry) -> String {
     entry.fields().map(|fields| preview(&fields.collect::<Vec<_>>())).unwrap_or_default()
 }

@@ -1,6 +1,6 @@
-//! How far the sinks of a group are behind, told all the time and not only when something commits: gauges for
-//! alerts, and which partitions are stalled beside the readiness of the process. Every worker tells of all partitions,
-//! so one that nobody owns is seen as well.
+//! Reports how far the sinks of a group are behind: gauges for alerts, and a note beside the readiness of the process for each
+//! partition that is stalled. It reports at intervals, not only after commits, and each worker reports all partitions, so that
+//! a partition without an owner is seen too.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,17 +14,17 @@ use crate::log::lag::{SinkLag, lag};
 use crate::log::{Group, Log};
 use crate::process::Readiness;
 
-/// How often is looked.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// A sink with entries before it commits at least every two seconds, and tries again as often. One that has not moved
-/// for so long is stalled, whatever the reason.
+/// How often it reports.
+const REPORT_EVERY: Duration = Duration::from_secs(2);
+/// A sink with entries to read commits or retries at least every two seconds. A sink that has not moved for this long is
+/// stalled, for whatever reason.
 const STALLED_AFTER: Duration = Duration::from_secs(30);
 
-/// Tells until `shutdown`. While the log does not answer, what was told last stays, and seconds go on.
+/// Reports until `shutdown`. While the log does not answer, the last entries are reported, and their age grows.
 pub(super) async fn watch(log: Log, group: Group, readiness: Readiness, shutdown: CancellationToken) {
-    let mut progress = Progress::default();
+    let mut progress = SinkProgress::default();
     let mut known = Vec::new();
-    let mut every = tokio::time::interval(LOOK_EVERY);
+    let mut every = tokio::time::interval(REPORT_EVERY);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while shutdown.run_until_cancelled(every.tick()).await.is_some() {
         match lag(&log, group).await {
@@ -32,18 +32,18 @@ pub(super) async fn watch(log: Log, group: Group, readiness: Readiness, shutdown
             Err(error) => tracing::debug!(%error, "lag not known"),
         }
         let now = now_ms();
-        known.iter().for_each(|lag| tell(group, lag, now));
+        known.iter().for_each(|lag| report(group, lag, now));
         readiness.set_note(&progress.stalled(&known, Instant::now(), now).join("\n"));
     }
 }
 
-/// How old the oldest entry is that is not in the sink's store.
+/// The age of the oldest entry that is not in the sink's store.
 fn behind(lag: &SinkLag, now: i64) -> Duration {
     let age = lag.next.map_or(0, |next| now - next.stream_time());
     Duration::from_millis(u64::try_from(age).unwrap_or(0))
 }
 
-fn tell(group: Group, lag: &SinkLag, now: i64) {
+fn report(group: Group, lag: &SinkLag, now: i64) {
     let labels =
         [("group", group.name().to_owned()), ("sink", lag.sink.to_owned()), ("partition", lag.partition.to_string())];
     #[expect(clippy::cast_precision_loss, reason = "a gauge")]
@@ -51,12 +51,12 @@ fn tell(group: Group, lag: &SinkLag, now: i64) {
     metrics::gauge!("millrace_partition_lag_seconds", &labels).set(behind(lag, now).as_secs_f64());
 }
 
-/// Since when each sink has been where it is with entries before it.
+/// The position of each sink that has entries to read, and since when it has been there.
 #[derive(Default)]
-struct Progress(BTreeMap<(u16, &'static str), (Position, Instant)>);
+struct SinkProgress(BTreeMap<(u16, &'static str), (Position, Instant)>);
 
-impl Progress {
-    /// A line for each that is stalled.
+impl SinkProgress {
+    /// A line for each sink that is stalled.
     fn stalled(&mut self, lags: &[SinkLag], at: Instant, now: i64) -> Vec<String> {
         let mut lines = Vec::new();
         for lag in lags {
@@ -98,8 +98,8 @@ mod tests {
     }
 
     #[test]
-    fn what_moves_or_has_nothing_to_do_is_not_stalled() {
-        let (mut progress, start) = (Progress::default(), Instant::now());
+    fn a_sink_that_moves_or_has_nothing_to_do_is_not_stalled() {
+        let (mut progress, start) = (SinkProgress::default(), Instant::now());
         for second in 0..200 {
             let lags = [waits(0, second, 7), waits(1, 5, 0)];
             assert_eq!(progress.stalled(&lags, start + Duration::from_secs(second), 0), Vec::<String>::new());
@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn a_sink_that_stands_still_before_entries_is_stalled_until_it_moves() {
-        let (mut progress, start) = (Progress::default(), Instant::now());
+        let (mut progress, start) = (SinkProgress::default(), Instant::now());
         let at = |second| start + Duration::from_secs(second);
         assert!(progress.stalled(&[waits(3, 1_000, 0)], at(0), 0).is_empty());
         assert!(progress.stalled(&[waits(3, 1_000, 1)], at(600), 0).is_empty(), "it has only now something to do");

@@ -11,7 +11,7 @@ use std::time::Duration;
 use millrace_common::log::{Appender, DeadLetter, Group, SinkCursor, registry};
 use millrace_common::process::Readiness;
 use millrace_common::worker::{
-    Batch, DefinitionsCache, Fence, GroupConfig, Owned, Sink, SinkError, Sinks, run_group, run_pair,
+    Batch, BatchLimits, DefinitionsCache, Fence, GroupConfig, Owned, Sink, SinkError, Sinks, run_group, run_pair,
 };
 use millrace_core::definitions::{DefinitionsSource, Store};
 use millrace_core::event::{Event, EventId};
@@ -57,8 +57,8 @@ impl Sink for Recorder {
         self.name
     }
 
-    fn limits(&self) -> (usize, Duration) {
-        (50, Duration::ZERO)
+    fn limits(&self) -> BatchLimits {
+        BatchLimits::new(50, Duration::ZERO)
     }
 
     async fn begin<F: Fence>(&mut self, _: &SinkCursor, _: &F) -> Result<(), SinkError> {

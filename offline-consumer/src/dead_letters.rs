@@ -1,6 +1,6 @@
-//! Copies a partition's dead letters to ClickHouse. Their stream has a position of its own in the group's cursor; a
-//! resend meets its twin, because each row carries its place in that stream. The stream is bounded: what it drops before
-//! it is copied is missing here, and shows as fewer letters copied than written.
+//! Copies a partition's dead letters to ClickHouse. Their stream has a position of its own in the group's cursor. A resent row
+//! replaces its twin, because each row carries its position in that stream. The stream is bounded: a letter that it drops
+//! before the copy is missing here, and shows as fewer letters copied than written.
 
 use std::time::Duration;
 
@@ -10,14 +10,14 @@ use millrace_common::worker::Owned;
 use millrace_core::position::Position;
 use tokio_util::sync::CancellationToken;
 
-/// Letters of one insert.
+/// The most letters of one INSERT.
 const LETTERS: usize = 1_000;
-/// How often new letters are looked for.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often it checks for new letters.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
 
 /// Copies until told to stop or the lease is lost.
 pub async fn copy(clickhouse: ClickHouse, owned: Owned, stop: CancellationToken) {
-    let mut every = tokio::time::interval(LOOK_EVERY);
+    let mut every = tokio::time::interval(CHECK_EVERY);
     let mut failing = false;
     loop {
         tokio::select! {
@@ -27,11 +27,12 @@ pub async fn copy(clickhouse: ClickHouse, owned: Owned, stop: CancellationToken)
         }
         match copy_once(&clickhouse, &owned).await {
             Ok(()) => failing = false,
-            Err(error) if !failing => {
+            Err(error) => {
+                if !failing {
+                    tracing::warn!(partition = owned.partition().0, %error, "dead letters not copied yet");
+                }
                 failing = true;
-                tracing::warn!(partition = owned.partition().0, %error, "dead letters not copied yet");
             }
-            Err(_) => {}
         }
     }
 }

@@ -1,4 +1,5 @@
-//! One batch: gather what the log has, judge it, and cut it where the definitions change.
+//! Makes the batches of one sink in one partition: gathers the entries that the log has, judges them, and cuts a batch where
+//! the definitions change.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,18 +13,19 @@ use millrace_core::position::Position;
 use tokio::time::Instant;
 
 use super::judge::{Fate, Judge};
+use super::linger::patience;
 use super::sink::Batch;
 use crate::clock::now_ms;
 use crate::definitions::{DefinitionsCache, DefinitionsError};
 use crate::log::{DeadLetter, Group, Log, LogError, RawEntry, Reader, registry};
 
-/// Entries per call when the duplicate window is read again.
+/// The entries per call when the duplicate window is read again.
 const REBUILD_CHUNK: usize = 10_000;
-/// The longest single wait at the log; a stop is noticed at once all the same.
+/// The longest single wait for entries. A stop is noticed at once all the same.
 const BLOCK: Duration = Duration::from_secs(1);
 
-/// One sink's place in one partition: everything that a new owner rebuilds.
-pub(super) struct Place {
+/// Reads one partition for one sink: everything here is rebuilt by a new owner.
+pub(super) struct BatchReader {
     log: Log,
     reader: Reader,
     judge: Judge,
@@ -35,26 +37,26 @@ pub(super) struct Place {
     sink: &'static str,
     /// Everything up to here is durable.
     pub(super) position: Position,
-    /// Entries that were gathered behind a change of definitions: they make the next batch, at once.
+    /// Entries behind a change of the definitions, which make the next batch at once.
     unjudged: Vec<RawEntry>,
-    /// When a batch that was not full was last handed out.
+    /// The time of the last batch that was not full.
     short_batch: Option<Instant>,
 }
 
-/// Why no batch could be made.
+/// Why there is no batch.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum StepError {
     #[error(transparent)]
     Log(#[from] LogError),
     #[error(transparent)]
     Definitions(#[from] DefinitionsError),
-    /// Entries beyond this point mean something that this binary does not know.
-    #[error("the definitions at {position} need engine {needed}, this binary has {ENGINE}; run a newer one")]
+    /// The entries from this position on have a meaning that this binary does not know.
+    #[error("the definitions at {position} need engine {needed}, but this binary has {ENGINE}; run a newer one")]
     EngineTooOld { position: Position, needed: u32 },
 }
 
-impl Place {
-    /// Starts after `position`: finds what is in force there and reads the duplicate window before it again.
+impl BatchReader {
+    /// Starts after `position`: finds the definitions in force there and reads the duplicate window before it again.
     pub(super) async fn open(
         log: &Log,
         cache: &DefinitionsCache,
@@ -91,8 +93,8 @@ impl Place {
         })
     }
 
-    /// Reads until `limit` entries are there or [`patience`] has run out. An empty answer is no error: nothing came
-    /// within a second.
+    /// Reads until `limit` entries are there or [`patience`] has run out. Returns an empty list where none came within a
+    /// second.
     pub(super) async fn gather(&mut self, limit: usize, linger: Duration) -> Result<Vec<RawEntry>, StepError> {
         if !self.unjudged.is_empty() {
             return Ok(std::mem::take(&mut self.unjudged));
@@ -112,7 +114,7 @@ impl Place {
         Ok(entries)
     }
 
-    /// As [`Place::gather`]; where that found as many as it may, reads on to `far` entries, as long as the log has them.
+    /// As [`BatchReader::gather`]. If that found `limit` entries, reads on to `far` entries while the log has more.
     pub(super) async fn gather_far(
         &mut self,
         limit: usize,
@@ -130,7 +132,8 @@ impl Place {
         Ok(entries)
     }
 
-    /// Judges entries in order, up to the first change of definitions. What lies behind it is kept for the next batch.
+    /// Judges entries in order, up to the first change of the definitions. The entries behind it are kept for the next
+    /// batch.
     pub(super) async fn judge(&mut self, entries: Vec<RawEntry>) -> Result<Batch, StepError> {
         let mut batch = Batch {
             partition: self.partition,
@@ -197,26 +200,15 @@ impl Place {
     }
 }
 
-/// How long a batch that is not full waits for more: until its first entry is `linger` old by stream time, and until
-/// `linger` after the last batch that went out short, whichever is later.
-///
-/// So entries of a backlog, long old, are not kept waiting: its end goes out at once behind the full batches before it.
-/// Who keeps up sends one short batch every `linger` and no entry waits longer than that. The same bound holds whatever
-/// the first rule says: where Redis's clock is behind ours, or a slow store makes every entry old before it is read.
-fn patience(linger: Duration, age_of_first: Duration, since_short: Option<Duration>) -> Duration {
-    let young = linger.saturating_sub(age_of_first);
-    let crowded = since_short.map_or(Duration::ZERO, |since| linger.saturating_sub(since));
-    young.max(crowded)
-}
-
-/// Whether the table beside the log says so too. `apply` writes both in one step; anybody could write the entry.
+/// Whether the table beside the log has the same row. `apply` writes both in one step; an entry alone could come from
+/// anywhere.
 async fn is_in_force(log: &Log, partition: Partition, position: Position, control: Control) -> Result<bool, StepError> {
     let rows = registry::in_force(log, partition).await?;
     let Control { version, engine } = control;
     Ok(rows.iter().any(|row| row.position == position && row.version == version && row.engine == engine))
 }
 
-/// The entries within H before and at `position`, oldest first, at most as many as are remembered.
+/// The entries within H up to and including `position`, oldest first, at most as many as are remembered.
 async fn duplicate_window(reader: &mut Reader, position: Position) -> Result<Vec<RawEntry>, StepError> {
     let oldest = position.ms.saturating_sub(HORIZON_MS);
     let mut window = Vec::new();
@@ -233,45 +225,4 @@ async fn duplicate_window(reader: &mut Reader, position: Position) -> Result<Vec
     }
     window.reverse();
     Ok(window)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LINGER: Duration = Duration::from_secs(2);
-    const LONG: Duration = Duration::from_secs(3_600);
-
-    fn ms(ms: u64) -> Duration {
-        Duration::from_millis(ms)
-    }
-
-    #[test]
-    fn the_end_of_a_backlog_goes_out_at_once() {
-        assert_eq!(patience(LINGER, LONG, None), Duration::ZERO);
-        assert_eq!(patience(LINGER, LONG, Some(LONG)), Duration::ZERO);
-    }
-
-    #[test]
-    fn no_entry_waits_longer_than_the_linger() {
-        assert_eq!(patience(LINGER, ms(0), Some(LONG)), LINGER);
-        assert_eq!(patience(LINGER, ms(300), Some(LONG)), ms(1_700));
-        // Read after an insert that took 300 ms: it came 100 ms before the end of that.
-        assert_eq!(patience(LINGER, ms(100), Some(ms(300))), ms(1_900));
-    }
-
-    #[test]
-    fn short_batches_are_a_linger_apart_whatever_the_clocks_say() {
-        for age in [ms(0), ms(1_999), LINGER, LONG] {
-            for since in [ms(0), ms(1), ms(500), ms(1_999)] {
-                let next = since + patience(LINGER, age, Some(since));
-                assert!(next >= LINGER && next <= since + LINGER, "age {age:?}, since {since:?}: {next:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_sink_that_does_not_linger_never_waits() {
-        assert_eq!(patience(Duration::ZERO, ms(0), Some(ms(0))), Duration::ZERO);
-    }
 }
