@@ -1,4 +1,4 @@
-//! Running other programs: said before, checked after.
+//! Runs other programs: says what it runs before, and how long it took after.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,20 +11,24 @@ pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new(".")).to_path_buf()
 }
 
-/// Runs a command in the foreground; anything but success is an error.
+/// Runs a command in the foreground. Anything but success is an error.
 pub fn exec(command: &mut Command) -> anyhow::Result<()> {
+    let text = describe(command);
+    let status = timed(command, Command::status)?;
+    if status.success() { Ok(()) } else { bail!("`{text}` failed: {status}") }
+}
+
+/// Runs a command as `run` does, and says on standard error what is run and how long it took.
+pub fn timed<T>(command: &mut Command, run: impl FnOnce(&mut Command) -> std::io::Result<T>) -> anyhow::Result<T> {
     let text = describe(command);
     eprintln!("xtask: {text}");
     let started = Instant::now();
-    let status = command.status().with_context(|| format!("failed to run `{text}`"))?;
-    if !status.success() {
-        bail!("`{text}` failed: {status}");
-    }
+    let ended = run(command).with_context(|| format!("failed to run `{text}`"))?;
     eprintln!("xtask: done in {:.1} s", started.elapsed().as_secs_f64());
-    Ok(())
+    Ok(ended)
 }
 
-/// Runs cargo, the one that runs us.
+/// Cargo, the same one that runs this program.
 pub fn cargo(arguments: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(arguments).current_dir(root());

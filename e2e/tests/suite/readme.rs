@@ -1,4 +1,4 @@
-//! `millrace dev`, then the README's curl lines as they stand.
+//! `millrace dev`, then the README's curl lines, unchanged.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -13,8 +13,7 @@ const README: &str = include_str!("../../../README.md");
 
 /// The commands of the block behind the mark, one per blank-line-separated paragraph.
 fn commands() -> Vec<String> {
-    let block =
-        README.split("<!-- These lines are run as they stand by a test. -->\n```sh\n").nth(1).expect("the mark");
+    let block = README.split("<!-- A test runs these lines unchanged. -->\n```sh\n").nth(1).expect("the mark");
     let block = block.split("\n```").next().expect("the end of the block");
     block.split("\n\n").map(str::to_owned).collect()
 }
@@ -26,7 +25,7 @@ async fn run(command: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_readme_works_as_it_stands() {
+async fn the_readme_works_unchanged() {
     let dir = tempfile::tempdir().unwrap();
     let options = ServiceOptions::beside_this_program(Vec::new(), dir.path().join("logs")).unwrap();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();

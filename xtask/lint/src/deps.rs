@@ -1,10 +1,10 @@
 //! The direction of dependencies, checked: `core ← common ← binaries, cli ← e2e, bench`; binaries never depend on
 //! each other; only `common` and `devstack` know a store's driver (tests and benches may, to look from outside).
 
+use std::process::Command;
+
 use anyhow::{Context, bail};
 use serde_json::Value;
-
-use crate::shell::cargo;
 
 const DRIVERS: [&str; 3] = ["redis", "mongodb", "clickhouse"];
 const MAY_DRIVE: [&str; 4] = ["millrace-common", "millrace-devstack", "millrace-e2e", "millrace-bench"];
@@ -14,13 +14,15 @@ const BINARIES: [&str; 4] =
 
 /// Fails with every arrow that points the wrong way.
 pub fn check() -> anyhow::Result<()> {
-    let output = cargo(&["metadata", "--format-version", "1", "--no-deps"]).output().context("cargo metadata")?;
-    let metadata: Value = serde_json::from_slice(&output.stdout).context("cargo metadata is no JSON")?;
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let output = cargo.args(["metadata", "--format-version", "1", "--no-deps"]).output().context("cargo metadata")?;
+    let metadata: Value =
+        serde_json::from_slice(&output.stdout).context("cargo metadata printed something that is not JSON")?;
     let mut wrong = Vec::new();
     for package in metadata["packages"].as_array().into_iter().flatten() {
         let name = package["name"].as_str().unwrap_or_default();
         let dependencies = package["dependencies"].as_array().into_iter().flatten();
-        // What only tests use may look from outside.
+        // Tests may look from outside: their dependencies are not checked.
         for dependency in dependencies.filter(|dependency| dependency["kind"] != "dev") {
             let on = dependency["name"].as_str().unwrap_or_default();
             if let Some(reason) = forbidden(name, on) {
@@ -33,7 +35,7 @@ pub fn check() -> anyhow::Result<()> {
 
 fn forbidden(package: &str, on: &str) -> Option<&'static str> {
     if package == "millrace-core" && (IMPURE.contains(&on) || on.starts_with("millrace-")) {
-        return Some("core is pure: no runtime, no driver, nothing of ours");
+        return Some("core is pure: it uses no runtime, no driver and no other crate of the workspace");
     }
     if DRIVERS.contains(&on) && !MAY_DRIVE.contains(&package) {
         return Some("only common and devstack know a store's driver");
