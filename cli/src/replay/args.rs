@@ -51,7 +51,7 @@ pub struct ReplayArgs {
     /// The most rejected events to print
     #[arg(long, default_value_t = 10, value_name = "N")]
     pub show_rejects: usize,
-    /// Seconds to try one batch. It stays below the 5 minutes in which ingest recognizes a resent id
+    /// Seconds to try one batch. It stays below the 5 minutes in which a resent id is recognized
     #[arg(long, default_value_t = 240, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=280))]
     pub give_up_after: u64,
     /// Allow an ingest that is not on this machine

@@ -76,7 +76,7 @@ pub enum ReplayError {
         /// Its answer.
         message: String,
     },
-    /// Ingest did not take a batch in time. Later it would no longer recognize the ids, and events would count twice.
+    /// Ingest did not take a batch in time. Later, resent ids are not recognized any more, and events would count twice.
     #[error("gave up on {url} after {seconds} s: {message}")]
     GaveUp {
         /// The address of ingest.
