@@ -121,7 +121,7 @@ impl<'d> RowReader<'d> {
             position: self.run.checkpoint(self.pass).position,
             partition: Partition(0),
         };
-        slot.absorb(self.view, stamp, &inputs);
+        slot.absorb(self.view, stamp, &inputs).map_err(|error| error.to_string())?;
         Ok(slot)
     }
 }

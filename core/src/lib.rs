@@ -8,6 +8,7 @@
 pub mod aggregate;
 pub mod assemble;
 pub mod batch;
+mod bytes;
 pub mod codec;
 pub mod decimal;
 pub mod dedupe;
@@ -28,4 +29,6 @@ pub mod scalar;
 pub mod schema;
 pub mod slot;
 pub mod sql;
+pub mod status;
+pub mod tile;
 pub mod window;

@@ -1,9 +1,8 @@
 //! The answer of `GET /v1/catalog`: the definitions, for people and tools. It is made once per version of the definitions.
 
-use millrace_core::definitions::{
-    Aggregation, Definitions, Feature, InputSource, Store, View, Window, format_duration,
-};
+use millrace_core::definitions::{Definitions, Feature, InputSource, Store, View, Window, format_duration};
 use millrace_core::key::KeyType;
+use millrace_core::window::{Cut, Span};
 use serde_json::{Value as Json, json};
 
 /// Everything that a version of the definitions declares.
@@ -58,13 +57,12 @@ fn view_entry(definitions: &Definitions, view: &View) -> Json {
 }
 
 fn feature_entry(definitions: &Definitions, view: &View, index: usize, feature: &Feature) -> Json {
-    let (agg, n) = aggregation(feature.aggregation);
     json!({
         "name": feature.name,
         "reference": view.reference(index),
         "type": feature.value_type.to_string(),
-        "agg": agg,
-        "n": n,
+        "agg": feature.aggregate.name(),
+        "n": option_n(feature),
         "value": feature.input.map(|input| input_text(definitions, &view.inputs[input].0)),
         "window": window(view.windows[feature.window].window),
         "default": feature.default,
@@ -104,19 +102,10 @@ pub fn key_type(kind: KeyType) -> &'static str {
     }
 }
 
-/// The name of an aggregate in definitions, and the number of values that it keeps, if it has one.
-pub fn aggregation(aggregation: Aggregation) -> (&'static str, Option<u32>) {
-    match aggregation {
-        Aggregation::Count => ("count", None),
-        Aggregation::Sum => ("sum", None),
-        Aggregation::Mean => ("mean", None),
-        Aggregation::Min => ("min", None),
-        Aggregation::Max => ("max", None),
-        Aggregation::First => ("first", None),
-        Aggregation::Last => ("last", None),
-        Aggregation::LastN(n) => ("last_n", Some(n)),
-        Aggregation::DistinctCount => ("distinct_count", None),
-    }
+/// The option `n` of an aggregate that has it.
+pub fn option_n(feature: &Feature) -> Option<u32> {
+    let n = feature.aggregate.options().into_iter().find(|(name, _)| *name == "n")?.1;
+    u32::try_from(n.as_u64()?).ok()
 }
 
 /// The part of an event that a feature reads, as definitions write it.
@@ -133,8 +122,10 @@ pub fn input_text(definitions: &Definitions, source: &InputSource) -> String {
 fn window(window: Window) -> Json {
     match window {
         Window::Lifetime => json!("lifetime"),
-        Window::Sliding { size: 0, hop } => json!({ "tumbling": format_duration(hop) }),
-        Window::Sliding { size, hop } => json!({ "sliding": format_duration(size), "hop": format_duration(hop) }),
+        Window::Tiled { cut: Cut::Every(hop), span: Span::Tile } => json!({ "tumbling": format_duration(hop) }),
+        Window::Tiled { cut: Cut::Every(hop), span: Span::Sliding(size) } => {
+            json!({ "sliding": format_duration(size), "hop": format_duration(hop) })
+        }
         Window::Session { gap, lateness } => {
             json!({ "session": format_duration(gap), "lateness": format_duration(lateness) })
         }

@@ -142,6 +142,7 @@ fn read_inputs<'b>(
 ) -> Result<(), String> {
     for (input, (_, kind)) in route.inputs.iter().zip(&view.inputs) {
         let value = match input {
+            RouteInput::Absent => None,
             RouteInput::Key(index) => keys.at(*index).and_then(|key| key_input(key, kind)),
             RouteInput::Property(property) => {
                 let known = reads.iter().find(|read| read.property == *property && read.kind == kind);

@@ -123,9 +123,14 @@ impl Fold {
                 }
             };
             match slot.absorb(view, *stamp, &extracted.inputs[inputs.clone()]) {
-                Absorbed::Already => continue,
-                Absorbed::Late => late += 1,
-                Absorbed::Counted => counted += 1,
+                Ok(Absorbed::Already) => continue,
+                Ok(Absorbed::Late) => late += 1,
+                Ok(Absorbed::Counted) => counted += 1,
+                Err(error) => {
+                    leave_out(error.to_string());
+                    *state = HeldState::Unreadable(error.to_string());
+                    continue;
+                }
             }
             if !*dirty {
                 *dirty = true;

@@ -73,7 +73,7 @@ impl Fixture {
                 Some(Scalar::Text(format!("plan-{number}").into())),
                 None,
             ];
-            slot.absorb(&self.view, stamp, &inputs);
+            slot.absorb(&self.view, stamp, &inputs).unwrap();
         }
         slot
     }
@@ -180,7 +180,7 @@ async fn a_document_past_the_servers_limit_is_refused_and_its_neighbours_are_wri
     let position = Position::new(1_700_000_000_002, 0);
     let stamp = Stamp { feature_time: 5, event_id: "e", position, partition: Partition(3) };
     let plan = Scalar::Text("x".repeat(9 << 20).into());
-    vast.absorb(&fixture.view, stamp, &[None, None, Some(plan), None]);
+    vast.absorb(&fixture.view, stamp, &[None, None, Some(plan), None]).unwrap();
     let outcomes = fixture.put(&[("vast", vast), ("ada", fixture.slot(1))]).await;
     assert!(matches!(&outcomes[0], ProfileWritten::Refused(reason) if reason.contains("bytes")), "{outcomes:?}");
     assert_eq!(outcomes[1], ProfileWritten::Written);

@@ -9,7 +9,9 @@ mod window;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::model::{Definitions, Entity, EventType};
+use super::entity::Entity;
+use super::event_type::EventType;
+use super::model::Definitions;
 use super::parse_duration;
 use super::route::route;
 use super::source::{DefinitionsSource, EventSource, File, is_inside};
@@ -17,11 +19,6 @@ use crate::key::KeyType;
 use crate::schema::Schema;
 
 pub use batch::EVENT_TIME;
-
-/// The most values that `last_n` keeps.
-const MAX_LAST_N: u32 = 1_000;
-/// Decimal digits that a sum may start from: it leaves room for 10^10 values in an `i128`.
-const MAX_SUM_PRECISION: u8 = 28;
 
 /// Every mistake found, in the order of lines.
 #[derive(Debug, PartialEq, Eq)]

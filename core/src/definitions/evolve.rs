@@ -4,7 +4,10 @@
 
 use std::fmt::Write as _;
 
-use super::model::{Definitions, EventType, InputSource, View};
+use super::event_type::EventType;
+use super::model::Definitions;
+use super::reference::VersionedName;
+use super::view::{InputSource, View};
 
 impl Definitions {
     /// Everything that `self` may not say after `earlier` versions (oldest first), each with its remedy.
@@ -66,7 +69,7 @@ impl Definitions {
     fn service_conflicts(&self, old: &Definitions, conflicts: &mut Vec<String>) {
         for service in &old.services {
             for (number, version) in &service.versions {
-                let name = format!("{}@{number}", service.name);
+                let name = VersionedName::new(&service.name, *number).to_string();
                 let Some(new) = self.service(&name) else { continue };
                 let names = |definitions: &Definitions, features: &[(usize, usize)]| -> Vec<String> {
                     features.iter().map(|(view, feature)| definitions.views[*view].reference(*feature)).collect()
@@ -99,7 +102,7 @@ impl Definitions {
                 }
             });
             let window = view.windows[feature.window].window;
-            let _ = write!(text, "\n{} {:?} {input:?} {window:?}", feature.name, feature.aggregation);
+            let _ = write!(text, "\n{} {:?} {input:?} {window:?}", feature.name, feature.aggregate);
         }
         text
     }

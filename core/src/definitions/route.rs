@@ -1,45 +1,10 @@
-//! How an event reaches a view: which key it is folded under and where each input is found. Computed once, so that
-//! absorbing an entry looks nothing up by name.
+//! Computes how each event reaches each view: which key it is folded under and where each input is found. Absorbing an
+//! entry then looks nothing up by name.
 
 use super::ValueType;
-use super::model::{EventType, InputSource, Store, View};
+use super::event_type::{EventType, PropertyPath, Route, RouteInput};
+use super::view::{InputSource, Store, View};
 use crate::decimal::DecimalType;
-
-/// A property that some view reads.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PropertyPath {
-    /// Path segments below `properties`.
-    pub segments: Vec<String>,
-    /// The finest decimal that any view reads it as; such a property is kept as a string everywhere.
-    pub decimal: Option<DecimalType>,
-}
-
-impl PropertyPath {
-    /// `properties.a.b`, for messages.
-    pub fn text(&self) -> String {
-        format!("properties.{}", self.segments.join("."))
-    }
-}
-
-/// One event type's way into one view.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Route {
-    /// Index of the view.
-    pub view: usize,
-    /// Which of the event's keys (index into its type's `entities`) the entry is folded under.
-    pub key: usize,
-    /// For each of the view's inputs, where it is.
-    pub inputs: Vec<RouteInput>,
-}
-
-/// Where one input is found in an event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RouteInput {
-    /// The event's key at this index of its type's `entities`.
-    Key(usize),
-    /// The value at this index of its type's `paths`.
-    Property(usize),
-}
 
 /// Gives each event type the paths that its views read and the way to each input.
 pub(super) fn route(views: &[View], events: &mut [EventType]) {
@@ -59,13 +24,12 @@ pub(super) fn route(views: &[View], events: &mut [EventType]) {
 
 fn route_input(event: &mut EventType, source: &InputSource, kind: &ValueType) -> RouteInput {
     match source {
-        // A key that this type does not carry reads as absent: a property that cannot exist.
-        InputSource::Key(entity) => match event.entities.iter().position(|carried| carried == entity) {
-            Some(index) => RouteInput::Key(index),
-            None => RouteInput::Key(usize::MAX),
-        },
-        // No event reaches a batch view, so nothing is looked for.
-        InputSource::Column(_) => RouteInput::Key(usize::MAX),
+        InputSource::Key(entity) => {
+            let carried = event.entities.iter().position(|carried| carried == entity);
+            carried.map_or(RouteInput::Absent, RouteInput::Key)
+        }
+        // No event reaches a batch view.
+        InputSource::Column(_) => RouteInput::Absent,
         InputSource::Property(segments) => {
             let index = match event.paths.iter().position(|path| path.segments == *segments) {
                 Some(index) => index,

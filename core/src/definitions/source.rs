@@ -7,6 +7,8 @@ use std::path::{Component, Path};
 use serde::{Deserialize, Serialize};
 use serde_saphyr::Spanned;
 
+use crate::aggregate::Options;
+
 /// The YAML and the JSON Schemas it names: what `apply` stores under a version.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DefinitionsSource {
@@ -133,15 +135,14 @@ pub(super) struct ScheduleSource {
     pub time_zone: Option<String>,
 }
 
+/// Fields that are not named here are options of the aggregate, which refuses those that it does not know.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(super) struct FeatureSource {
     pub name: String,
     pub agg: Option<String>,
     pub value: Option<String>,
     #[serde(rename = "type")]
     pub kind: Option<String>,
-    pub n: Option<u32>,
     pub window: Option<WindowSource>,
     pub windows: Option<Vec<WindowSource>>,
     pub default: Option<serde_json::Value>,
@@ -149,6 +150,8 @@ pub(super) struct FeatureSource {
     pub index: bool,
     #[serde(default)]
     pub description: String,
+    #[serde(flatten)]
+    pub options: Options,
 }
 
 /// `5m`, `lifetime`, or one of the long forms.

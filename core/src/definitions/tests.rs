@@ -58,7 +58,10 @@ fn every_mistake_is_told_with_its_line() {
         .replace("windows: [7d]", "window: { session: 7d }")
         .replace("household_spend:spend_30d", "household_spend:spend_31d");
     let message = compile(&bad).unwrap_err();
-    assert!(message.contains("line 13: `last_n` needs `n`"), "{message}");
+    assert!(
+        message.contains("line 13: `household_spend:recent_products`: `last_n` needs `n` between 1 and 1000"),
+        "{message}"
+    );
     assert!(message.contains("line 19: a session needs a redis view"), "{message}");
     assert!(message.contains("there is no feature `household_spend:spend_31d`"), "{message}");
 }

@@ -3,15 +3,13 @@
 //!
 //! One row per key that has an entry: the parts of its key, `newest`, and each feature as text that `decode` reads.
 
-use crate::definitions::{Aggregation, Definitions, Feature, Slots, ValueType, View, Window};
+use crate::aggregate::{STAMP_COLUMNS, SqlInput};
+use crate::definitions::{Definitions, Feature, Slots, View};
 use crate::key::{KeyText, KeyType};
 use crate::partition::Partition;
 use crate::position::Position;
 
 use super::{Param, SETTINGS, SqlQuery, inputs, quote_name};
-
-/// Where an entry stands among all others, the order of `first`, `last` and `last_n`.
-const STAMP: &str = "feature_ms, event_id, stream_ms, stream_seq, `partition`";
 
 /// Which entries of one partition count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +44,7 @@ pub struct Scope<'a> {
 pub fn features(definitions: &Definitions, view: &View, keys: &[KeyText], scope: &Scope<'_>) -> SqlQuery {
     let mut builder = Builder { definitions, view, scope, params: vec![("t".to_owned(), Param::Int(scope.t))] };
     let entries = builder.entries(keys);
-    let entries = builder.sessions(entries);
+    let entries = builder.windows(entries);
     let values: Vec<String> = scope.wanted.iter().map(|index| builder.value(&view.features[*index])).collect();
     let parts = builder.parts();
     let key: Vec<String> = parts.iter().map(|part| format!("toString({part})")).collect();
@@ -84,7 +82,10 @@ impl Builder<'_> {
         for (part, (name, _)) in entity.key.iter().enumerate() {
             columns.push(format!("assumeNotNull({}) AS key_{part}", quote_name(name)));
         }
-        columns.push(format!("toUnixTimestamp64Milli(feature_time) AS feature_ms, {}", &STAMP["feature_ms, ".len()..]));
+        columns.push(format!(
+            "toUnixTimestamp64Milli(feature_time) AS feature_ms, {}",
+            &STAMP_COLUMNS["feature_ms, ".len()..]
+        ));
         for (index, (source, kind)) in self.view.inputs.iter().enumerate() {
             if self.is_read(index) {
                 columns.push(format!("{} AS input_{index}", inputs::input(self.definitions, source, kind)));
@@ -165,76 +166,27 @@ impl Builder<'_> {
             .to_owned()
     }
 
-    /// Marks the entries of each key's current session, for each session window that is wanted.
-    fn sessions(&self, entries: String) -> String {
-        let mut nested = entries;
+    /// The entries with the columns that the wanted windows ask for.
+    fn windows(&self, entries: String) -> String {
         let keys = self.parts().join(", ");
+        let mut nested = entries;
         for (index, spec) in self.view.windows.iter().enumerate() {
-            let Window::Session { gap, lateness } = spec.window else { continue };
-            if !self.scope.wanted.iter().any(|wanted| self.view.features[*wanted].window == index) {
-                continue;
+            if self.scope.wanted.iter().any(|wanted| self.view.features[*wanted].window == index) {
+                nested = spec.window.sql_entries(index, &keys, nested);
             }
-            // What was the newest before each entry: in log order, whatever their own times say.
-            let before = format!(
-                "SELECT *, maxOrNull(feature_ms) OVER (PARTITION BY {keys} ORDER BY `partition`, stream_ms, stream_seq \
-                 ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before_{index} FROM ({nested})"
-            );
-            let in_time = format!(
-                "SELECT *, ifNull(feature_ms >= before_{index} - {lateness}, 1) AS in_time_{index} FROM ({before})"
-            );
-            let next = format!(
-                "SELECT *, lagInFrame(feature_ms, 1, feature_ms) OVER (PARTITION BY {keys}, in_time_{index} \
-                 ORDER BY feature_ms DESC ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS next_{index}, \
-                 max(feature_ms) OVER (PARTITION BY {keys}, in_time_{index}) AS end_{index} FROM ({in_time})"
-            );
-            // No pause after it: entries of the same time share what their range says.
-            nested = format!(
-                "SELECT *, in_time_{index} AND {{t:Int64}} - end_{index} <= {gap} AND sum(next_{index} - feature_ms > {gap}) \
-                 OVER (PARTITION BY {keys}, in_time_{index} ORDER BY feature_ms DESC \
-                 RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) = 0 AS in_session_{index} FROM ({next})"
-            );
         }
         nested
-    }
-
-    /// The entries that a window holds at `t`, as a condition.
-    fn in_window(&self, window: usize) -> Option<String> {
-        match self.view.windows[window].window {
-            Window::Lifetime => None,
-            Window::Sliding { size, hop } => {
-                let start = format!("({{t:Int64}} - {size})");
-                Some(format!("feature_ms >= {start} - positiveModulo({start}, {hop})"))
-            }
-            Window::Session { .. } => Some(format!("in_session_{window}")),
-        }
     }
 
     /// One feature as text; NULL where there is nothing to show.
     fn value(&self, feature: &Feature) -> String {
         let input = feature.input.map(|index| format!("input_{index}"));
         let present = input.as_ref().map(|input| format!("isNotNull({input})"));
-        let conditions: Vec<String> = self.in_window(feature.window).into_iter().chain(present).collect();
+        let in_window = self.view.windows[feature.window].window.sql_condition(feature.window);
+        let conditions: Vec<String> = in_window.into_iter().chain(present).collect();
         let counts = if conditions.is_empty() { "1".to_owned() } else { conditions.join(" AND ") };
         let value = input.map_or_else(|| "1".to_owned(), |input| format!("assumeNotNull({input})"));
-        let int = feature.input.is_some_and(|index| self.view.inputs[index].1 == ValueType::Int64);
-        // A sum of 64-bit integers can pass 64 bits.
-        let addend = if int { format!("toInt128({value})") } else { value.clone() };
-        match feature.aggregation {
-            Aggregation::Count => format!("toString(countIf({counts}))"),
-            Aggregation::Sum => format!("toString(sumIf({addend}, {counts}))"),
-            Aggregation::Mean => {
-                format!("concat(toString(sumIf({addend}, {counts})), '|', toString(countIf({counts})))")
-            }
-            Aggregation::Min => format!("toString(minOrNullIf({value}, {counts}))"),
-            Aggregation::Max => format!("toString(maxOrNullIf({value}, {counts}))"),
-            Aggregation::First => format!("toString(argMinOrNullIf({value}, ({STAMP}), {counts}))"),
-            Aggregation::Last => format!("toString(argMaxOrNullIf({value}, ({STAMP}), {counts}))"),
-            Aggregation::LastN(n) => format!(
-                "toJSONString(arrayMap(entry -> toString(entry.6), arraySlice(arrayReverseSort(\
-                 groupArrayIf(({STAMP}, {value}), {counts})), 1, {n})))"
-            ),
-            Aggregation::DistinctCount => format!("toString(uniqExactIf({value}, {counts}))"),
-        }
+        feature.aggregate.sql(&SqlInput { value: &value, counts: &counts })
     }
 
     fn is_read(&self, input: usize) -> bool {

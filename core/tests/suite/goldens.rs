@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use millrace_core::aggregate::Stamp;
+use millrace_core::aggregate::{Aggregate, Stamp};
 use millrace_core::codec;
 use millrace_core::definitions::{Definitions, DefinitionsSource, View};
 use millrace_core::partition::Partition;
@@ -112,7 +112,7 @@ fn folded(view: &View, entries: &Entries) -> Slot {
     for (number, (feature_time, event_id, json)) in (0u64..).zip(entries) {
         let position = Position::new(1_790_000_000_000 + number, number);
         let stamp = Stamp { feature_time: *feature_time, event_id, position, partition: Partition(300) };
-        slot.absorb(view, stamp, &[Scalar::read(json, &view.inputs[0].1).unwrap()]);
+        slot.absorb(view, stamp, &[Scalar::read(json, &view.inputs[0].1).unwrap()]).unwrap();
     }
     slot
 }
@@ -141,6 +141,14 @@ fn the_bytes_of_a_state_never_change() {
 }
 
 #[test]
+fn every_aggregate_has_a_golden() {
+    for name in Aggregate::NAMES {
+        let has = STATES.iter().any(|(agg, ..)| agg.split(',').next() == Some(name));
+        assert!(has, "`{name}` has no golden: add a row to STATES");
+    }
+}
+
+#[test]
 fn the_bytes_of_a_window_never_change() {
     for (window, golden) in WINDOWS {
         let definitions = definitions("sum", "int64", window);
@@ -160,7 +168,7 @@ fn the_bytes_of_a_set_past_its_limit_never_change() {
     for value in 0..=65_536i64 {
         let position = Position::new(1_790_000_000_000, value.unsigned_abs() + 1);
         let stamp = Stamp { feature_time: 1_000, event_id: "", position, partition: Partition(0) };
-        slot.absorb(view, stamp, &[Some(Scalar::Int(value))]);
+        slot.absorb(view, stamp, &[Some(Scalar::Int(value))]).unwrap();
     }
     assert_golden(view, &slot, "01d00f0100010a", "more than 65,536");
 }

@@ -2,11 +2,12 @@
 //! redelivery from any earlier position and any merge order of slots give the naive answer.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
-use millrace_core::aggregate::Stamp;
+use millrace_core::aggregate::{Aggregate, Stamp};
 use millrace_core::assemble::{Status, assemble, newest};
 use millrace_core::codec;
-use millrace_core::definitions::{Definitions, DefinitionsSource, View};
+use millrace_core::definitions::{DefinitionErrors, Definitions, DefinitionsSource, View};
 use millrace_core::partition::Partition;
 use millrace_core::position::Position;
 use millrace_core::scalar::Scalar;
@@ -18,47 +19,49 @@ use crate::naive::{self, Entry};
 
 const PARTITIONS: u16 = 3;
 
-fn definitions() -> Definitions {
-    let aggregations = ["count", "sum", "mean", "min", "max", "first", "last", "distinct_count", "last_n, n: 3"];
-    let feature = |name: &str, agg: &str, window: &str, kind: &str| {
-        format!(
-            "      - {{ name: {name}, agg: {agg}, value: properties.{kind}, type: {}, window: {window} }}\n",
-            match kind {
-                "int" => "int64",
-                "money" => "\"decimal(18,2)\"",
-                "float" => "float64",
-                _ => "string",
-            }
-        )
-    };
+const WINDOWS: [&str; 5] = ["lifetime", "20s", "{ sliding: 60s, hop: 7s }", "{ tumbling: 30s }", "{ session: 5s }"];
+const TYPES: [(&str, &str); 4] =
+    [("int", "int64"), ("money", "\"decimal(18,2)\""), ("float", "float64"), ("text", "string")];
+
+/// Every aggregate over every window, with each type that it takes. `known` has one slot and so can have sessions, `all` has a
+/// slot for each partition, and the features of `exact` do not round.
+static DEFINITIONS: LazyLock<Definitions> = LazyLock::new(|| {
     let (mut known, mut all, mut exact) = (String::new(), String::new(), String::new());
-    for (index, agg) in aggregations.iter().enumerate() {
-        for (at, window) in
-            ["lifetime", "20s", "{ sliding: 60s, hop: 7s }", "{ tumbling: 30s }", "{ session: 5s }"].iter().enumerate()
-        {
-            for kind in ["int", "money", "float", "text"] {
-                if kind == "text" && (*agg == "sum" || *agg == "mean") || kind == "float" && *agg == "distinct_count" {
-                    continue;
-                }
-                let line = feature(&format!("f{index}_{at}_{kind}"), agg, window, kind);
+    for (e, example) in Aggregate::EXAMPLES.concat().iter().enumerate() {
+        for (name, kind) in TYPES {
+            for (w, window) in WINDOWS.iter().enumerate() {
+                let line = format!(
+                    "      - {{ name: f{e}_{w}_{name}, {example}, value: properties.{name}, type: {kind}, window: {window} }}\n"
+                );
+                let Ok(alone) = compile(&line, "", "") else { continue };
                 known.push_str(&line);
                 if !window.contains("session") {
                     all.push_str(&line);
-                    if kind != "float" || (*agg != "sum" && *agg != "mean") {
+                    if naive::is_exact(&alone.views[0], &alone.views[0].features[0]) {
                         exact.push_str(&line);
                     }
                 }
             }
         }
     }
+    compile(&known, &all, &exact).unwrap()
+});
+
+fn compile(known: &str, all: &str, exact: &str) -> Result<Definitions, DefinitionErrors> {
+    let view = |name: &str, entity: &str, features: &str| match features {
+        "" => String::new(),
+        _ => format!(
+            "  - name: {name}\n    entity: {entity}\n    from: [click]\n    lateness: 8s\n    features:\n{features}"
+        ),
+    };
     let yaml = format!(
         "entities: {{ user: {{ key: user_id, type: int64 }}, item: {{ key: item_id, type: int64 }} }}\n\
-         events: {{ click: {{ partition_by: user, entities: [item] }} }}\nviews:\n  \
-         - name: known\n    entity: user\n    from: [click]\n    lateness: 8s\n    features:\n{known}  \
-         - name: all\n    entity: item\n    from: [click]\n    features:\n{all}  \
-         - name: exact\n    entity: item\n    from: [click]\n    features:\n{exact}"
+         events: {{ click: {{ partition_by: user, entities: [item] }} }}\nviews:\n{}{}{}",
+        view("known", "user", known),
+        view("all", "item", all),
+        view("exact", "item", exact)
     );
-    Definitions::compile(DefinitionsSource { yaml, schemas: BTreeMap::new() }).unwrap()
+    Definitions::compile(DefinitionsSource { yaml, schemas: BTreeMap::new() })
 }
 
 /// One random event of one key.
@@ -140,7 +143,7 @@ fn slots(view: &View, entries: &[Entry]) -> Vec<Slot> {
         .map(|partition| {
             let mut slot = Slot::empty(view);
             for entry in entries.iter().filter(|entry| entry.partition.0 == partition) {
-                slot.absorb(view, entry.stamp(), &entry.inputs);
+                slot.absorb(view, entry.stamp(), &entry.inputs).unwrap();
             }
             slot
         })
@@ -173,8 +176,7 @@ proptest! {
 
     #[test]
     fn the_value_at_t_is_the_naive_one(events in events(PARTITIONS), later in 0i64..100_000) {
-        let definitions = definitions();
-        let view = &definitions.views[1];
+        let view = &DEFINITIONS.views[1];
         let entries = entries(view, &events);
         let slots = slots(view, &entries);
         let t = newest(&slots).unwrap() + later;
@@ -183,8 +185,7 @@ proptest! {
 
     #[test]
     fn slots_merge_in_any_order(events in events(PARTITIONS), later in 0i64..100_000, rotate in 0usize..3) {
-        let definitions = definitions();
-        let view = &definitions.views[1];
+        let view = &DEFINITIONS.views[1];
         let entries = entries(view, &events);
         let mut slots = slots(view, &entries);
         let t = newest(&slots).unwrap() + later;
@@ -197,8 +198,7 @@ proptest! {
 
     #[test]
     fn sessions_are_the_naive_ones(events in events(1), later in 0i64..10_000) {
-        let definitions = definitions();
-        let view = &definitions.views[0];
+        let view = &DEFINITIONS.views[0];
         let entries = entries(view, &events);
         let slots = slots(view, &entries);
         let t = newest(&slots).unwrap() + later;
@@ -209,8 +209,7 @@ proptest! {
     /// writing the slot down and reading it back in between.
     #[test]
     fn redelivery_changes_nothing(events in events(1), cuts in proptest::collection::vec((0usize..60, 0usize..60), 0..6)) {
-        let definitions = definitions();
-        let view = &definitions.views[0];
+        let view = &DEFINITIONS.views[0];
         let entries = entries(view, &events);
         let expected = slots(view, &entries).remove(0);
         let mut slot = Slot::empty(view);
@@ -220,13 +219,13 @@ proptest! {
                 // A worker never reads past what it has not absorbed: skip what would leave a gap.
                 let next = entries.iter().position(|e| e.position > slot.checkpoint.position).unwrap_or(entries.len());
                 if entry.position <= entries.get(next).map_or(entry.position, |e| e.position) {
-                    slot.absorb(view, entry.stamp(), &entry.inputs);
+                    slot.absorb(view, entry.stamp(), &entry.inputs).unwrap();
                 }
             }
             slot = codec::decode_for(view, &codec::encode(&slot)).unwrap();
         }
         for entry in &entries {
-            slot.absorb(view, entry.stamp(), &entry.inputs);
+            slot.absorb(view, entry.stamp(), &entry.inputs).unwrap();
         }
         prop_assert!(codec::encode(&slot).len() as u64 <= codec::max_bytes(view));
         prop_assert_eq!(codec::encode(&slot), codec::encode(&expected));
@@ -237,8 +236,7 @@ proptest! {
     /// arrival, so only the laws above hold for them.
     #[test]
     fn any_order_gives_the_same_windows(events in events(1), seed in any::<u64>()) {
-        let definitions = definitions();
-        let view = &definitions.views[2];
+        let view = &DEFINITIONS.views[2];
         let entries = entries(view, &events);
         let expected = slots(view, &entries);
         let mut shuffled = entries.clone();
@@ -250,7 +248,7 @@ proptest! {
         let mut slot = Slot::empty(view);
         for entry in &shuffled {
             slot.checkpoint.position = Position::ZERO;
-            slot.absorb(view, entry.stamp(), &entry.inputs);
+            slot.absorb(view, entry.stamp(), &entry.inputs).unwrap();
         }
         prop_assert_eq!(&slot.windows, &expected[0].windows);
     }
@@ -273,7 +271,7 @@ fn past_the_exact_range_a_distinct_count_says_so() {
         if value == 65_536 {
             assert_eq!(assemble(view, &[slot.clone()], &[0], 1)[0].value, json!(65_536));
         }
-        slot.absorb(view, at, &[Some(Scalar::Int(value))]);
+        slot.absorb(view, at, &[Some(Scalar::Int(value))]).unwrap();
     }
     let answer = &assemble(view, &[slot], &[0], 1)[0];
     assert_eq!((answer.status, answer.value.clone()), (Status::Error, Value::Null));

@@ -2,11 +2,12 @@
 //! the parity tests of `millrace-common` compare the engines with it. It knows neither tiles nor merges nor SQL.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
-use millrace_core::aggregate::Stamp;
-use millrace_core::definitions::{Aggregation, Feature, ValueType, View, Window};
+use millrace_core::aggregate::{Aggregate, Stamp};
+use millrace_core::definitions::{Feature, ValueType, View, Window};
 use millrace_core::partition::Partition;
 use millrace_core::position::Position;
 use millrace_core::scalar::Scalar;
+use millrace_core::window::{Cut, Span};
 use serde_json::{Value, json};
 
 /// How far two sums of floats may be apart, as a part of the sum of the magnitudes that were added.
@@ -64,20 +65,23 @@ pub fn value(view: &View, feature: &Feature, entries: &[Entry], t: i64) -> Expec
     let values: Vec<Scalar<'static>> = counting.into_iter().filter_map(|entry| entry.inputs[input].clone()).collect();
     let float = *kind == ValueType::Float64;
     let json = |scalar: &Scalar<'_>| scalar.to_json(kind);
-    Expected::Exactly(match feature.aggregation {
-        Aggregation::Count => json!(values.len()),
-        Aggregation::Sum if float => return near(&values, 1),
-        Aggregation::Sum => Scalar::Decimal(values.iter().map(units).sum()).to_json(kind),
-        Aggregation::Mean if values.is_empty() => Value::Null,
-        Aggregation::Mean if float => return near(&values, values.len()),
-        Aggregation::Mean => json!(to_float(values.iter().map(units).sum(), kind) / values.len() as f64),
-        Aggregation::Min => values.iter().min_by(|a, b| a.order(b)).map_or(Value::Null, json),
-        Aggregation::Max => values.iter().max_by(|a, b| a.order(b)).map_or(Value::Null, json),
-        Aggregation::First => values.first().map_or(Value::Null, json),
-        Aggregation::Last => values.last().map_or(Value::Null, json),
-        Aggregation::LastN(_) if values.is_empty() => Value::Null,
-        Aggregation::LastN(n) => values.iter().rev().take(n as usize).map(json).collect(),
-        Aggregation::DistinctCount => {
+    Expected::Exactly(match &feature.aggregate {
+        Aggregate::Count(_) => json!(values.len()),
+        Aggregate::Sum(_) if float => return near(&values, 1),
+        Aggregate::Sum(_) => Scalar::Decimal(values.iter().map(units).sum()).to_json(kind),
+        Aggregate::Mean(_) if values.is_empty() => Value::Null,
+        Aggregate::Mean(_) if float => return near(&values, values.len()),
+        Aggregate::Mean(_) => json!(to_float(values.iter().map(units).sum(), kind) / values.len() as f64),
+        Aggregate::Min(_) => values.iter().min_by(|a, b| a.order(b)).map_or(Value::Null, json),
+        Aggregate::Max(_) => values.iter().max_by(|a, b| a.order(b)).map_or(Value::Null, json),
+        Aggregate::First(_) => values.first().map_or(Value::Null, json),
+        Aggregate::Last(_) => values.last().map_or(Value::Null, json),
+        Aggregate::LastN(_) if values.is_empty() => Value::Null,
+        Aggregate::LastN(_) => {
+            let n = feature.aggregate.options().into_iter().find(|(name, _)| *name == "n").unwrap().1;
+            values.iter().rev().take(n.as_u64().unwrap() as usize).map(json).collect()
+        }
+        Aggregate::DistinctCount(_) => {
             let mut distinct: Vec<Value> = values.iter().map(json).collect();
             distinct.sort_by_key(Value::to_string);
             distinct.dedup();
@@ -86,12 +90,31 @@ pub fn value(view: &View, feature: &Feature, entries: &[Entry], t: i64) -> Expec
     })
 }
 
+/// Whether the value of a feature is the same bit for bit, whatever the order of its entries.
+pub fn is_exact(view: &View, feature: &Feature) -> bool {
+    let float = feature.input.is_some_and(|input| view.inputs[input].1 == ValueType::Float64);
+    match &feature.aggregate {
+        Aggregate::Sum(_) | Aggregate::Mean(_) => !float,
+        Aggregate::Count(_)
+        | Aggregate::Min(_)
+        | Aggregate::Max(_)
+        | Aggregate::First(_)
+        | Aggregate::Last(_)
+        | Aggregate::LastN(_)
+        | Aggregate::DistinctCount(_) => true,
+    }
+}
+
 /// The entries that a window holds at `t`, by their stamps.
 pub fn counting(window: Window, entries: &[Entry], t: i64) -> Vec<&Entry> {
     let mut chosen: Vec<&Entry> = match window {
         Window::Lifetime => entries.iter().collect(),
-        Window::Sliding { size, hop } => {
-            let from = (t - size).div_euclid(hop) * hop;
+        Window::Tiled { cut: Cut::Every(hop), span } => {
+            let back = match span {
+                Span::Tile => 0,
+                Span::Sliding(ms) => ms,
+            };
+            let from = (t - back).div_euclid(hop) * hop;
             entries.iter().filter(|entry| entry.time >= from && entry.time <= t).collect()
         }
         Window::Session { gap, lateness } => session(entries, gap, lateness, t),

@@ -3,8 +3,9 @@
 use async_graphql::{Enum, Json, SimpleObject};
 use millrace_core::definitions::{self, Definitions, format_duration};
 use millrace_core::key::KeyType;
+use millrace_core::window::{Cut, Span};
 
-use crate::catalog::{aggregation, input_text, key_type};
+use crate::catalog::{input_text, key_type, option_n};
 
 /// The store that keeps or computes the values of a view.
 #[derive(Clone, Copy, Enum, PartialEq, Eq)]
@@ -173,13 +174,12 @@ impl View {
 impl Feature {
     fn new(definitions: &Definitions, view: &definitions::View, index: usize) -> Self {
         let feature = &view.features[index];
-        let (agg, n) = aggregation(feature.aggregation);
         Self {
             name: feature.name.clone(),
             reference: view.reference(index),
             r#type: feature.value_type.to_string(),
-            agg: agg.to_owned(),
-            n,
+            agg: feature.aggregate.name().to_owned(),
+            n: option_n(feature),
             value: feature.input.map(|input| input_text(definitions, &view.inputs[input].0)),
             window: view.windows[feature.window].window.into(),
             default: feature.default.clone().map(Json),
@@ -190,12 +190,12 @@ impl Feature {
 
 impl From<definitions::Window> for Window {
     fn from(window: definitions::Window) -> Self {
-        use definitions::Window::{Lifetime, Session, Sliding};
+        use definitions::Window::{Lifetime, Session, Tiled};
         let of = |kind, length| Self { kind, length, hop: None, lateness: None };
         match window {
             Lifetime => of(WindowKind::Lifetime, None),
-            Sliding { size: 0, hop } => of(WindowKind::Tumbling, Some(format_duration(hop))),
-            Sliding { size, hop } => {
+            Tiled { cut: Cut::Every(hop), span: Span::Tile } => of(WindowKind::Tumbling, Some(format_duration(hop))),
+            Tiled { cut: Cut::Every(hop), span: Span::Sliding(size) } => {
                 Self { hop: Some(format_duration(hop)), ..of(WindowKind::Sliding, Some(format_duration(size))) }
             }
             Session { gap, lateness } => Self {

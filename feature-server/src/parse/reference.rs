@@ -1,6 +1,6 @@
 //! Finds the features that references name: `view:feature` or `view@2:feature`.
 
-use millrace_core::definitions::Definitions;
+use millrace_core::definitions::{Definitions, VersionedName};
 
 use crate::error::{RequestError, list};
 
@@ -39,11 +39,7 @@ fn unknown_feature(definitions: &Definitions, entity: Option<usize>, reference: 
     let Some((view, feature)) = reference.split_once(':') else {
         return format!("`{reference}` is not a feature; write `view:feature` or `view@2:feature`");
     };
-    let (name, version) = match view.split_once('@') {
-        None => (view, Some(1)),
-        Some((name, version)) => (name, version.parse().ok()),
-    };
-    match version.and_then(|version| definitions.view(name, Some(version))) {
+    match VersionedName::parse(view).and_then(|named| definitions.view(named.name, named.version)) {
         Some((_, declared)) => {
             let known = list(declared.features.iter().map(|feature| feature.name.as_str()));
             format!("no feature `{feature}` in view `{view}`; there is {known}")

@@ -9,6 +9,7 @@ use millrace_core::batch::Run;
 use millrace_core::codec::{self, EncodedSlot, Wanted};
 use millrace_core::definitions::View;
 use millrace_core::finished::{Finished, Found};
+use millrace_core::status;
 use serde_json::Value as Json;
 
 use super::time::ReadTime;
@@ -64,14 +65,8 @@ pub fn from_found(
         Some(run) if completed.is_some_and(|completed| run.number < completed) => {
             missing(view, wanted, Status::NotFound, None)
         }
-        Some(run) => {
-            let since = finished.newest.max(Some(run.as_of));
-            written_by(run, judged(view, wanted, finished, since, at))
-        }
-        None => {
-            let since = finished.newest;
-            judged(view, wanted, finished, since, at)
-        }
+        Some(run) => written_by(run, judged(view, wanted, finished, Some(run.as_of), at)),
+        None => judged(view, wanted, finished, None, at),
     }
 }
 
@@ -92,19 +87,19 @@ pub fn failed(view: &View, wanted: &[usize], newest: Option<i64>, reason: &str) 
     wanted.iter().map(one).collect()
 }
 
-/// Judges finished values at an instant. They are defined from `since` on, and their age is counted from there.
-fn judged(view: &View, wanted: &[usize], finished: Finished, since: Option<i64>, at: ReadTime) -> Vec<FeatureValue> {
-    let (Some(newest), Some(since)) = (finished.newest, since) else {
-        return missing(view, wanted, Status::NotFound, None);
+/// Judges finished values at an instant, by the rule that slots obey too.
+fn judged(
+    view: &View,
+    wanted: &[usize],
+    finished: Finished,
+    run_as_of: Option<i64>,
+    at: ReadTime,
+) -> Vec<FeatureValue> {
+    let t = at.at(finished.newest.max(run_as_of));
+    let newest = match status::defined_at(view, finished.newest, run_as_of, t) {
+        Ok(newest) => newest,
+        Err(undefined) => return undefined.values(view, wanted),
     };
-    let t = at.at(Some(since));
-    if t < since {
-        let reason = "as_of is before the newest event that this view has absorbed";
-        return failed(view, wanted, Some(newest), reason);
-    }
-    if view.ttl.is_some_and(|ttl| t - since > ttl) {
-        return missing(view, wanted, Status::OutsideMaxAge, Some(newest));
-    }
     let one = |(index, value): (&usize, Result<Option<Json>, String>)| match value {
         Ok(value) => FeatureValue::found(&view.features[*index], value, Some(newest)),
         Err(reason) => FeatureValue::missing(&view.features[*index], Status::Error, Some(newest), Some(reason)),
@@ -158,7 +153,7 @@ views:
         for (seq, time) in times.iter().enumerate() {
             let position = Position::new(9_000_000, seq as u64 + 1);
             let stamp = Stamp { feature_time: *time, event_id: "e", position, partition: Partition(0) };
-            slot.absorb(view, stamp, &[]);
+            slot.absorb(view, stamp, &[]).unwrap();
         }
         codec::encode(&slot)
     }

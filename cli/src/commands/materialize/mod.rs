@@ -13,7 +13,7 @@ use millrace_common::jobs::{self, Job, JobStores, RunProgress, RunReport};
 use millrace_common::log::job::RunOutcome;
 use millrace_common::process::{Readiness, shutdown_on_signal};
 use millrace_common::worker::DefinitionsCache;
-use millrace_core::definitions::{Definitions, View};
+use millrace_core::definitions::{Definitions, VersionedName, View};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 

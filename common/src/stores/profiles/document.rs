@@ -346,7 +346,7 @@ mod tests {
             let position = Position::new(u64::MAX, number);
             let stamp = Stamp { feature_time: i64::MAX / 2, event_id: &id, position, partition: Partition(u16::MAX) };
             let inputs = view.inputs.iter().zip(&kinds).map(|((_, kind), (_, text))| Scalar::read(text, kind).unwrap());
-            slot.absorb(view, stamp, &inputs.collect::<Vec<_>>());
+            slot.absorb(view, stamp, &inputs.collect::<Vec<_>>()).unwrap();
         }
         let bytes = document(view, &slot, Partition(u16::MAX)).to_vec().unwrap().len() as u64;
         let bound = codec::max_document_bytes(view);

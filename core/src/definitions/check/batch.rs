@@ -4,12 +4,16 @@ use serde_saphyr::Spanned;
 
 use super::Checker;
 use super::query::check_query;
-use crate::definitions::model::{
-    Aggregation, BatchQuery, Entity, Feature, InputSource, Slots, Store, View, Window, WindowSpec,
-};
+use crate::aggregate::{Aggregate, Options};
+use crate::definitions::entity::Entity;
 use crate::definitions::schedule::Schedule;
 use crate::definitions::source::{FeatureSource, ScheduleSource, ViewSource};
+use crate::definitions::view::{BatchQuery, Feature, InputSource, Slots, Store, View, WindowSpec};
 use crate::definitions::{ValueType, format_duration};
+use crate::window::Window;
+
+/// The aggregate of every feature: its state is the last value that a run found.
+const AGGREGATE: &str = "last";
 
 /// A daily view with an hour to spare: a job that has stopped cannot serve its values for ever.
 const DEFAULT_TTL_MS: i64 = 25 * 3_600_000;
@@ -88,18 +92,18 @@ impl Checker {
         }
     }
 
-    /// A feature is a column: its state is the last value that a run found.
+    /// A feature is a column of the query.
     fn batch_feature(&mut self, spanned: &Spanned<FeatureSource>, view: &mut View, entity: &Entity) {
         let (line, source) = (spanned.referenced.line(), &spanned.value);
         self.name(line, "feature", &source.name);
         let streamed = [
             ("agg", source.agg.is_some()),
             ("value", source.value.is_some()),
-            ("n", source.n.is_some()),
             ("window", source.window.is_some()),
             ("windows", source.windows.is_some()),
         ];
-        for (field, _) in streamed.iter().filter(|(_, written)| *written) {
+        let written = streamed.iter().filter(|(_, written)| *written).map(|(field, _)| *field);
+        for field in written.chain(source.options.keys().map(String::as_str)) {
             self.error(line, format!("`{field}` belongs to streamed views; here a feature is a column of the query"));
         }
         if source.name == EVENT_TIME || entity.key.iter().any(|(field, _)| *field == source.name) {
@@ -120,6 +124,10 @@ impl Checker {
             Ok(kind) => kind,
             Err(error) => return self.error(line, format!("{error}")),
         };
+        let aggregate = match Aggregate::parse(AGGREGATE, Options::new(), Some(&value_type)) {
+            Ok(aggregate) => aggregate,
+            Err(error) => return self.error(line, format!("`{}`: {error}", source.name)),
+        };
         self.index(line, source, view.store, &value_type);
         let default = self.default(line, source, &value_type);
         let index = view.features.len();
@@ -127,7 +135,7 @@ impl Checker {
         view.windows[0].features.push(index);
         view.features.push(Feature {
             name: source.name.clone(),
-            aggregation: Aggregation::Last,
+            aggregate,
             input: Some(index),
             value_type,
             window: 0,

@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use serde_saphyr::Spanned;
 
 use super::Checker;
-use crate::definitions::model::{Service, ServiceVersion, View};
+use crate::definitions::reference::VersionedName;
+use crate::definitions::service::{Service, ServiceVersion};
 use crate::definitions::source::File;
+use crate::definitions::view::View;
 
 impl Checker {
     pub(super) fn services(&mut self, file: &File, views: &[View]) -> Vec<Service> {
@@ -42,11 +44,9 @@ impl Checker {
         for reference in references {
             let at = reference.referenced.line();
             let found = reference.value.split_once(':').and_then(|(view, feature)| {
-                let (view, version) = match view.split_once('@') {
-                    None => (view, 1),
-                    Some((view, version)) => (view, version.parse().ok()?),
-                };
-                let index = views.iter().position(|v| v.name == view && v.version == version)?;
+                let named = VersionedName::parse(view)?;
+                let is_named = |view: &View| view.name == named.name && view.version == named.version_or_first();
+                let index = views.iter().position(is_named)?;
                 Some((index, views[index].feature(feature)?))
             });
             match found {

@@ -3,12 +3,14 @@
 use serde_json::Value as Json;
 use serde_saphyr::Spanned;
 
-use super::{Checker, MAX_LAST_N, MAX_SUM_PRECISION};
+use super::Checker;
+use crate::aggregate::Aggregate;
 use crate::codec;
-use crate::decimal::DecimalType;
 use crate::definitions::ValueType;
-use crate::definitions::model::{Aggregation, Entity, EventType, Feature, InputSource, Slots, Store, View, WindowSpec};
+use crate::definitions::entity::Entity;
+use crate::definitions::event_type::EventType;
 use crate::definitions::source::{FeatureSource, File, ViewSource};
+use crate::definitions::view::{Feature, InputSource, Slots, Store, View, WindowSpec};
 use crate::key::KeyType;
 use crate::scalar::Scalar;
 
@@ -130,20 +132,15 @@ impl Checker {
     ) {
         let (line, source) = (spanned.referenced.line(), &spanned.value);
         self.name(line, "feature", &source.name);
-        let Some(aggregation) = self.aggregation(line, source) else { return };
         let input = match &source.value {
-            Some(value) => match self.input(line, value, source, aggregation, entities) {
-                Some(input) => Some(input),
+            None => None,
+            Some(value) => match self.input(line, value, source, entities) {
                 None => return,
+                input => input,
             },
-            None if aggregation == Aggregation::Count => None,
-            None => {
-                return self.error(line, format!("`{}` needs a `value`", source.agg.as_deref().unwrap_or_default()));
-            }
         };
-        let name = format!("{}:{}", view.name, source.name);
-        let input_type = input.as_ref().map(|(_, kind)| kind);
-        let Some(value_type) = self.value_type(line, &name, aggregation, input_type) else { return };
+        let Some(aggregate) = self.aggregate(line, source, view, input.as_ref().map(|(_, kind)| kind)) else { return };
+        let value_type = aggregate.output();
         let input = input.map(|wanted| index_of(&mut view.inputs, wanted));
         self.index(line, source, view.store, &value_type);
         let default = self.default(line, source, &value_type);
@@ -162,7 +159,7 @@ impl Checker {
             view.windows[index].features.push(view.features.len());
             view.features.push(Feature {
                 name,
-                aggregation,
+                aggregate: aggregate.clone(),
                 input,
                 value_type: value_type.clone(),
                 window: index,
@@ -198,45 +195,32 @@ impl Checker {
         }
     }
 
-    fn aggregation(&mut self, line: u64, source: &FeatureSource) -> Option<Aggregation> {
+    fn aggregate(
+        &mut self,
+        line: u64,
+        source: &FeatureSource,
+        view: &View,
+        input: Option<&ValueType>,
+    ) -> Option<Aggregate> {
         let Some(agg) = source.agg.as_deref() else {
             self.error(line, format!("`agg` of `{}` is missing; write for example count or sum", source.name));
             return None;
         };
-        let aggregation = match (agg, source.n) {
-            ("last_n", Some(n)) if (1..=MAX_LAST_N).contains(&n) => return Some(Aggregation::LastN(n)),
-            ("last_n", _) => {
-                self.error(line, format!("`last_n` needs `n` between 1 and {MAX_LAST_N}"));
-                return None;
+        match Aggregate::parse(agg, source.options.clone(), input) {
+            Ok(aggregate) => Some(aggregate),
+            Err(error) => {
+                self.error(line, format!("`{}:{}`: {error}", view.name, source.name));
+                None
             }
-            ("count", _) => Aggregation::Count,
-            ("sum", _) => Aggregation::Sum,
-            ("mean", _) => Aggregation::Mean,
-            ("min", _) => Aggregation::Min,
-            ("max", _) => Aggregation::Max,
-            ("first", _) => Aggregation::First,
-            ("last", _) => Aggregation::Last,
-            ("distinct_count", _) => Aggregation::DistinctCount,
-            (other, _) => {
-                self.error(
-                    line,
-                    format!("agg `{other}` is none of count, sum, mean, min, max, first, last, last_n, distinct_count"),
-                );
-                return None;
-            }
-        };
-        if source.n.is_some() {
-            self.error(line, "`n` belongs to `last_n` alone");
         }
-        Some(aggregation)
     }
 
+    /// What the feature reads, and its type: `Any` where none is declared.
     fn input(
         &mut self,
         line: u64,
         value: &str,
         source: &FeatureSource,
-        aggregation: Aggregation,
         entities: &[Entity],
     ) -> Option<(InputSource, ValueType)> {
         let declared = match &source.kind {
@@ -255,18 +239,7 @@ impl Checker {
                 self.error(line, format!("value `{value}` has an empty part"));
                 return None;
             }
-            // What is only counted needs no type.
-            let kind = match (declared, aggregation) {
-                (Some(kind), _) => kind,
-                (None, Aggregation::Count) => ValueType::Any,
-                (None, _) => {
-                    self.error(
-                        line,
-                        format!("`type` of `{value}` is missing; write for example int64 or decimal(18,2)"),
-                    );
-                    return None;
-                }
-            };
+            let kind = declared.unwrap_or(ValueType::Any);
             return Some((InputSource::Property(segments), kind));
         }
         let owner = entities.iter().position(|entity| entity.key.len() == 1 && entity.key[0].0 == value);
@@ -282,40 +255,6 @@ impl Checker {
             self.error(line, format!("`{value}` is {kind}, as its entity declares"));
         }
         Some((InputSource::Key(index), kind))
-    }
-
-    /// The type of the finished value, if the aggregation takes such an input.
-    fn value_type(
-        &mut self,
-        line: u64,
-        name: &str,
-        aggregation: Aggregation,
-        input: Option<&ValueType>,
-    ) -> Option<ValueType> {
-        let input = input.cloned().unwrap_or(ValueType::Int64);
-        let fits = match aggregation {
-            Aggregation::Count | Aggregation::First | Aggregation::Last | Aggregation::LastN(_) => true,
-            Aggregation::Sum | Aggregation::Mean => input.is_numeric(),
-            Aggregation::Min | Aggregation::Max => input.is_scalar() && input != ValueType::Bool,
-            Aggregation::DistinctCount => input.is_scalar() && input != ValueType::Float64,
-        };
-        if !fits {
-            self.error(line, format!("`{name}`: this aggregation takes no {input}"));
-            return None;
-        }
-        if let (Aggregation::Sum | Aggregation::Mean, ValueType::Decimal(DecimalType { precision, .. })) =
-            (aggregation, &input)
-            && *precision > MAX_SUM_PRECISION
-        {
-            let advice = "so that a sum has room; write a smaller precision";
-            self.error(line, format!("`{name}`: a summed decimal has at most {MAX_SUM_PRECISION} digits, {advice}"));
-        }
-        Some(match aggregation {
-            Aggregation::Count | Aggregation::DistinctCount => ValueType::Int64,
-            Aggregation::Mean => ValueType::Float64,
-            Aggregation::LastN(_) => ValueType::List(Box::new(input)),
-            _ => input,
-        })
     }
 }
 

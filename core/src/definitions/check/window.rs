@@ -2,9 +2,9 @@
 
 use super::Checker;
 use crate::definitions::format_duration;
-use crate::definitions::model::{Slots, Store, View, Window};
 use crate::definitions::source::{FeatureSource, WindowSource};
-use crate::window::default_hop;
+use crate::definitions::view::{Slots, Store, View};
+use crate::window::{Cut, Span, Window, default_hop};
 
 impl Checker {
     /// The windows with the suffix that each gives to the name.
@@ -47,7 +47,7 @@ impl Checker {
             WindowSource::Short(name) if name == "lifetime" => return Some((Window::Lifetime, name.clone())),
             WindowSource::Short(text) => {
                 let size = self.duration(line, "window", text)?;
-                return Some((Window::Sliding { size, hop: self.hop(line, size)? }, format_duration(size)));
+                return Some((sliding(size, self.hop(line, size)?), format_duration(size)));
             }
             WindowSource::Long(long) => long,
         };
@@ -61,11 +61,12 @@ impl Checker {
                 if hop > size || size / hop > 1_000 {
                     self.error(line, "a `hop` is at most the window and at least a thousandth of it");
                 }
-                Some((Window::Sliding { size, hop }, format_duration(size)))
+                Some((sliding(size, hop), format_duration(size)))
             }
             (None, Some(size), None) if long.hop.is_none() => {
                 let hop = self.duration(line, "tumbling", size)?;
-                Some((Window::Sliding { size: 0, hop }, format!("tumbling_{}", format_duration(hop))))
+                let window = Window::Tiled { cut: Cut::Every(hop), span: Span::Tile };
+                Some((window, format!("tumbling_{}", format_duration(hop))))
             }
             (None, None, Some(gap)) if long.hop.is_none() => {
                 let gap = self.duration(line, "session", gap)?;
@@ -89,4 +90,8 @@ impl Checker {
         }
         hop
     }
+}
+
+fn sliding(size: i64, hop: i64) -> Window {
+    Window::Tiled { cut: Cut::Every(hop), span: Span::Sliding(size) }
 }

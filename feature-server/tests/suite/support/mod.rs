@@ -171,7 +171,7 @@ impl World {
         for (seq, (time, inputs)) in events.iter().enumerate() {
             let position = Position::new(u64::try_from(clock::now_ms()).unwrap(), seq as u64 + 1);
             let stamp = Stamp { feature_time: *time, event_id: "e", position, partition: Partition(writer) };
-            slot.absorb(view, stamp, inputs);
+            slot.absorb(view, stamp, inputs).unwrap();
         }
         slot
     }

@@ -1,72 +1,60 @@
-//! The inverse of `write`. Never panics and never allocates more than the bytes can hold, whatever they are.
+//! Reads what `write` wrote. It never panics, and never allocates more than the bytes can hold, whatever they are.
 
 use super::DecodeError;
 
+/// A place in bytes that are read.
 #[derive(Clone, Debug)]
-pub(super) struct Reader<'a> {
+pub struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
-/// Where a ring's tiles start: the first as it is, the others by steps of a unit.
-pub(super) struct RingStart {
-    unit: i64,
-    last: Option<i64>,
-}
-
-impl RingStart {
-    pub(super) fn next(&mut self, reader: &mut Reader<'_>) -> Result<i64, DecodeError> {
-        let step = reader.signed64()?;
-        let start = self.last.map_or(step, |last| last.saturating_add(step.saturating_mul(self.unit)));
-        self.last = Some(start);
-        Ok(start)
-    }
-}
-
 impl<'a> Reader<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
         Self { bytes, at: 0 }
     }
 
-    pub(super) fn invalid(&self, what: &'static str) -> DecodeError {
+    /// The error for the byte before this place.
+    pub(crate) fn invalid(&self, what: &'static str) -> DecodeError {
         DecodeError::Invalid { what, at: self.at.saturating_sub(1) }
     }
 
     #[inline]
-    pub(super) fn byte(&mut self) -> Result<u8, DecodeError> {
+    pub(crate) fn byte(&mut self) -> Result<u8, DecodeError> {
         let byte = *self.bytes.get(self.at).ok_or(DecodeError::Truncated(self.at))?;
         self.at += 1;
         Ok(byte)
     }
 
-    pub(super) fn peek(&self) -> Option<u8> {
+    /// The next byte, without a step over it.
+    pub(crate) fn peek(&self) -> Option<u8> {
         self.bytes.get(self.at).copied()
     }
 
-    pub(super) fn skip(&mut self, length: usize) -> Result<(), DecodeError> {
+    pub(crate) fn skip(&mut self, length: usize) -> Result<(), DecodeError> {
         self.slice(length).map(|_| ())
     }
 
-    pub(super) fn skip_text(&mut self) -> Result<(), DecodeError> {
+    pub(crate) fn skip_text(&mut self) -> Result<(), DecodeError> {
         let length = self.length()?;
         self.skip(length)
     }
 
     #[inline]
-    pub(super) fn slice(&mut self, length: usize) -> Result<&'a [u8], DecodeError> {
+    pub(crate) fn slice(&mut self, length: usize) -> Result<&'a [u8], DecodeError> {
         let end = self.at.checked_add(length).ok_or(DecodeError::Truncated(self.at))?;
         let slice = self.bytes.get(self.at..end).ok_or(DecodeError::Truncated(self.bytes.len()))?;
         self.at = end;
         Ok(slice)
     }
 
-    pub(super) fn fixed<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
+    pub(crate) fn fixed<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
         let mut fixed = [0; N];
         fixed.copy_from_slice(self.slice(N)?);
         Ok(fixed)
     }
 
-    pub(super) fn signed(&mut self) -> Result<i128, DecodeError> {
+    pub(crate) fn signed(&mut self) -> Result<i128, DecodeError> {
         if let Some(value) = self.short() {
             return Ok(i128::from(unzigzag(value)));
         }
@@ -74,7 +62,7 @@ impl<'a> Reader<'a> {
         Ok((value >> 1).cast_signed() ^ -((value & 1).cast_signed()))
     }
 
-    pub(super) fn signed64(&mut self) -> Result<i64, DecodeError> {
+    pub(crate) fn signed64(&mut self) -> Result<i64, DecodeError> {
         if let Some(value) = self.short() {
             return Ok(unzigzag(value));
         }
@@ -82,7 +70,7 @@ impl<'a> Reader<'a> {
         value.try_into().map_err(|_| self.invalid("64-bit number"))
     }
 
-    pub(super) fn unsigned64(&mut self) -> Result<u64, DecodeError> {
+    pub(crate) fn unsigned64(&mut self) -> Result<u64, DecodeError> {
         if let Some(value) = self.short() {
             return Ok(value);
         }
@@ -90,7 +78,7 @@ impl<'a> Reader<'a> {
         value.try_into().map_err(|_| self.invalid("64-bit number"))
     }
 
-    /// A number of at most 63 bits, if one stands here, as nearly always.
+    /// A number of at most 63 bits, or None when a longer one stands here, which is rare.
     #[inline]
     fn short(&mut self) -> Option<u64> {
         let first = *self.bytes.get(self.at)?;
@@ -125,9 +113,9 @@ impl<'a> Reader<'a> {
         Ok(value)
     }
 
-    /// Steps over that many numbers, eight bytes at a time: each ends with the only byte whose high bit is clear.
+    /// Steps over `count` numbers, eight bytes at a time. The high bit is clear in the last byte of a number alone.
     #[inline]
-    pub(super) fn skip_numbers(&mut self, mut count: usize) -> Result<(), DecodeError> {
+    pub(crate) fn skip_numbers(&mut self, mut count: usize) -> Result<(), DecodeError> {
         const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
         while count >= 8
             && let Some(word) = self.bytes[self.at..].first_chunk()
@@ -141,26 +129,23 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    pub(super) fn ring_start(&mut self) -> Result<RingStart, DecodeError> {
-        Ok(RingStart { unit: self.signed64()?, last: None })
-    }
-
-    /// A count of things that take at least a byte each, so that it can be trusted with an allocation.
+    /// A count of items that take at least a byte each, so that it is safe to allocate for them.
     #[inline]
-    pub(super) fn length(&mut self) -> Result<usize, DecodeError> {
+    pub(crate) fn length(&mut self) -> Result<usize, DecodeError> {
         usize::try_from(self.unsigned64()?)
             .ok()
             .filter(|length| *length <= self.bytes.len() - self.at)
             .ok_or_else(|| self.invalid("length"))
     }
 
-    pub(super) fn text(&mut self) -> Result<&'a str, DecodeError> {
+    pub(crate) fn text(&mut self) -> Result<&'a str, DecodeError> {
         let length = self.length()?;
         let slice = self.slice(length)?;
         std::str::from_utf8(slice).map_err(|_| self.invalid("text"))
     }
 
-    pub(super) fn end(&self) -> Result<(), DecodeError> {
+    /// Refuses bytes after the value.
+    pub(crate) fn end(&self) -> Result<(), DecodeError> {
         match self.bytes.len() - self.at {
             0 => Ok(()),
             left => Err(DecodeError::Trailing(left)),
