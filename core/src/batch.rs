@@ -36,8 +36,8 @@ pub struct InvalidRow {
 }
 
 impl Run {
-    /// What its slots carry: a later run's put wins, whatever instant it is of. Of a run that had to ask again, so does a
-    /// later pass's.
+    /// The checkpoint of its slots. A later run's put wins, even if the run is of an earlier instant. Within a run, a later
+    /// pass's put wins.
     pub fn checkpoint(self, pass: u64) -> Checkpoint {
         let ms = u64::try_from(self.as_of).unwrap_or(0).max(1);
         Checkpoint { generation: self.number, position: Position::new(ms, pass) }
@@ -236,7 +236,7 @@ views:
     }
 
     #[test]
-    fn a_day_is_no_instant() {
+    fn a_day_is_not_an_instant() {
         let yaml = YAML.replace("orders, type: int64, default: 0", "orders, type: timestamp");
         let definitions = Definitions::compile(DefinitionsSource { yaml, schemas: Default::default() }).unwrap();
         let check = |orders: &str, event_time: &str| {
@@ -250,7 +250,7 @@ views:
         }
         for day in ["Date", "Date32", "Nullable(Date)", "LowCardinality(Nullable(Date))"] {
             let said = check(day, "DateTime").unwrap_err();
-            assert!(said.contains(&format!("returns `orders` as {day}, which is no instant")), "{said}");
+            assert!(said.contains(&format!("returns `orders` as {day}, which is not an instant")), "{said}");
             assert!(check("DateTime", day).unwrap_err().contains("`event_time`"), "{day}");
         }
     }

@@ -12,7 +12,7 @@ pub const HORIZON_MS: u64 = 5 * 60 * 1_000;
 /// How many events with ids are remembered at most: it bounds memory, and is a function of the log too.
 pub const MAX_REMEMBERED: usize = 1 << 20;
 
-/// What the log says of an event's identity.
+/// How an event's identity stands in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Not seen within H: it counts.

@@ -13,9 +13,9 @@ pub struct Position {
     pub seq: u64,
 }
 
-/// Why a text is no position.
+/// Why a text is not a position.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("`{0}` is no stream position; expected `<milliseconds>-<sequence>`")]
+#[error("`{0}` is not a stream position; expected `<milliseconds>-<sequence>`")]
 pub struct InvalidPosition(pub String);
 
 impl Position {

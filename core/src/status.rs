@@ -86,7 +86,7 @@ impl Undefined {
 }
 
 /// The newest event of a view's values of one key, if these values are defined at `t`. Values are defined, and their age
-/// counts, from the newest event on; those of a batch view from the instant of its run on, whatever event time a row has.
+/// counts, from the newest event on; those of a batch view from the instant of its run on, even if a row has an earlier event time.
 ///
 /// `newest` is None where no event is known of the key, and `run_as_of` where no run wrote its values.
 pub fn defined_at(view: &View, newest: Option<i64>, run_as_of: Option<i64>, t: i64) -> Result<i64, Undefined> {

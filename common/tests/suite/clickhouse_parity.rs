@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use millrace_common::log::DeadLetter;
 use millrace_common::stores::clickhouse::{ClickHouse, Layout, Rows};
-use millrace_core::aggregate::Stamp;
+use millrace_core::aggregate::{Aggregate, Stamp};
 use millrace_core::assemble::{FeatureValue, Status, assemble};
-use millrace_core::definitions::{Definitions, DefinitionsSource, RouteInput, ValueType, View};
+use millrace_core::definitions::{DefinitionErrors, Definitions, DefinitionsSource, RouteInput, ValueType, View};
 use millrace_core::event::{Event, EventForm, EventId, RawEvent};
 use millrace_core::extract;
 use millrace_core::key::KeyText;
@@ -32,56 +32,68 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// Where the log's clock starts: everything else is relative to it.
 const NOW: i64 = 1_790_000_000_000;
 
-/// Every aggregation that takes the type, over every window.
+/// What features read, and its type.
+const INPUTS: [(&str, &str); 15] = [
+    ("properties.int", "int64"),
+    ("properties.deep.er", "int64"),
+    ("properties.money", "decimal(18,2)"),
+    ("properties.fine", "decimal(28,9)"),
+    ("properties.float", "float64"),
+    ("properties.ratio", "float64"),
+    ("properties.text", "string"),
+    ("properties.flag", "bool"),
+    ("properties.at", "timestamp"),
+    ("properties.list", "list<int64>"),
+    ("properties.reals", "list<float64>"),
+    ("properties.map", "map<string,int64>"),
+    ("properties.any", ""),
+    ("item_id", ""),
+    ("user_id", ""),
+];
+
+/// Every aggregate that takes the type of an input, over every window.
 fn features(sessions: bool) -> String {
-    let inputs = [
-        ("properties.int", "int64", "sum mean min max first last last_n distinct_count count"),
-        ("properties.deep.er", "int64", "sum max last count"),
-        ("properties.money", "decimal(18,2)", "sum mean min max first last last_n distinct_count count"),
-        ("properties.fine", "decimal(28,9)", "sum mean min last distinct_count"),
-        ("properties.float", "float64", "sum mean min max first last last_n count"),
-        ("properties.ratio", "float64", "sum mean last"),
-        ("properties.text", "string", "min max first last last_n distinct_count count"),
-        ("properties.flag", "bool", "first last last_n distinct_count count"),
-        ("properties.at", "timestamp", "min max last distinct_count"),
-        ("properties.list", "list<int64>", "first last last_n count"),
-        ("properties.reals", "list<float64>", "first last last_n count"),
-        ("properties.map", "map<string,int64>", "last count"),
-        ("properties.any", "", "count"),
-        ("item_id", "", "first last last_n distinct_count count max"),
-        ("user_id", "", "last min"),
-    ];
-    let mut windows = vec!["lifetime", "20s", "{ sliding: 60s, hop: 7s }", "{ tumbling: 30s }"];
-    windows.extend(sessions.then_some(["{ session: 5s }"]).into_iter().flatten());
+    let mut windows = vec!["lifetime", "{ sliding: 20s, hop: 2s }", "{ sliding: 60s, hop: 7s }", "{ tumbling: 30s }"];
+    windows.extend(sessions.then_some("{ session: 5s }"));
+    let mut taken = Vec::new();
+    for (i, (value, kind)) in INPUTS.iter().enumerate() {
+        let kind = if kind.is_empty() { String::new() } else { format!(", type: \"{kind}\"") };
+        for (e, example) in Aggregate::EXAMPLES.concat().iter().enumerate() {
+            let feature = format!("name: f_{i}_{e}, {example}, value: {value}{kind}");
+            if compile(&format!("      - {{ {feature} }}\n"), "", "").is_ok() {
+                taken.push(feature.replacen(&format!("f_{i}_{e}"), &format!("f_{i}_{e}_AT"), 1));
+            }
+        }
+    }
     let mut lines = String::new();
     for (at, window) in windows.iter().enumerate() {
         lines.push_str(&format!("      - {{ name: entries_{at}, agg: count, window: {window} }}\n"));
-        for (index, (value, kind, aggregations)) in inputs.iter().enumerate() {
-            for aggregation in aggregations.split(' ') {
-                let n = if aggregation == "last_n" { ", n: 3" } else { "" };
-                let kind = if kind.is_empty() { String::new() } else { format!(", type: \"{kind}\"") };
-                lines.push_str(&format!(
-                    "      - {{ name: f_{index}_{aggregation}_{at}, agg: {aggregation}{n}, value: {value}{kind}, window: {window} }}\n"
-                ));
-            }
+        for feature in &taken {
+            let feature = feature.replacen("AT", &at.to_string(), 1);
+            lines.push_str(&format!("      - {{ {feature}, window: {window} }}\n"));
         }
     }
     lines
 }
 
 fn definitions() -> Definitions {
+    compile(&features(true), &features(false), &features(false)).unwrap()
+}
+
+fn compile(by_user: &str, by_item: &str, by_place: &str) -> Result<Definitions, DefinitionErrors> {
+    let view = |head: &str, features: &str| match features {
+        "" => String::new(),
+        _ => format!("  - {head}\n    features:\n{features}"),
+    };
     let yaml = format!(
         "entities:\n  user: {{ key: user_id, type: int64 }}\n  item: {{ key: item_id, type: string }}\n  \
          place: {{ key: [city, house], type: [string, int64] }}\n\
-         events:\n  click: {{ partition_by: user, entities: [item, place] }}\n  view: {{ partition_by: user }}\nviews:\n  \
-         - name: by_user\n    entity: user\n    from: [click, view]\n    lateness: 8s\n    ttl: 90s\n    features:\n{}  \
-         - name: by_item\n    entity: item\n    from: [click]\n    features:\n{}  \
-         - name: by_place\n    entity: place\n    from: [click]\n    features:\n{}",
-        features(true),
-        features(false),
-        features(false),
+         events:\n  click: {{ partition_by: user, entities: [item, place] }}\n  view: {{ partition_by: user }}\nviews:\n{}{}{}",
+        view("name: by_user\n    entity: user\n    from: [click, view]\n    lateness: 8s\n    ttl: 90s", by_user),
+        view("name: by_item\n    entity: item\n    from: [click]", by_item),
+        view("name: by_place\n    entity: place\n    from: [click]", by_place),
     );
-    Definitions::compile(DefinitionsSource { yaml, schemas: BTreeMap::new() }).unwrap()
+    Definitions::compile(DefinitionsSource { yaml, schemas: BTreeMap::new() })
 }
 
 type Logged = (Partition, Position, Event);
@@ -472,7 +484,7 @@ fn session_log(definitions: &Definitions, random: &mut Random, user: u64) -> Vec
             random.below(5)
         );
         let made = || EventId::Made("never".into());
-        let event = RawEvent::parse(&text, false).unwrap().validate(definitions, NOW, made).unwrap();
+        let event = RawEvent::parse(&text, EventForm::Nested).unwrap().validate(definitions, NOW, made).unwrap();
         (event.partition(PARTITIONS), Position::new(NOW as u64 + user, number), event)
     };
     (0..).zip(times).map(entry).collect()

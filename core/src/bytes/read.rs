@@ -1,4 +1,4 @@
-//! Reads what `write` wrote. It never panics, and never allocates more than the bytes can hold, whatever they are.
+//! Reads what `write` wrote. It never panics, and never allocates more than the bytes can hold.
 
 use super::DecodeError;
 

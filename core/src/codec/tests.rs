@@ -1,4 +1,4 @@
-//! The codec never panics, whatever the bytes are.
+//! The codec refuses all bytes that are not a slot, and never panics.
 
 use proptest::prelude::*;
 

@@ -95,7 +95,7 @@ impl Checker {
     fn duration(&mut self, line: u64, what: &str, text: &str) -> Option<i64> {
         let parsed = parse_duration(text);
         if parsed.is_none() {
-            self.error(line, format!("{what} `{text}` is no duration; write for example 30s, 5m, 1h or 7d"));
+            self.error(line, format!("{what} `{text}` is not a duration; write for example 30s, 5m, 1h or 7d"));
         }
         parsed
     }
@@ -149,7 +149,12 @@ impl Checker {
             let line = spanned.referenced.line();
             self.name(line, "event", name);
             if crate::sql::TABLES.contains(&name.as_str()) {
-                self.error(line, format!("event `{name}` cannot be called like a table of ours in ClickHouse"));
+                self.error(
+                    line,
+                    format!(
+                        "event `{name}` has the name of one of Millrace's own tables in ClickHouse; choose another"
+                    ),
+                );
             }
             let EventSource { partition_by, entities: names, schema, description } = &spanned.value;
             let mut indices: Vec<usize> = Vec::new();

@@ -1,5 +1,5 @@
-//! What may change from one version of the definitions to the next. Stored state was folded under the old ones, so
-//! what it means must not change under it: a changed view gets a new version, and nothing removed comes back as
+//! Decides which changes from one version of the definitions to the next are allowed. Stored state was folded under the
+//! old ones, so its meaning must not change: a changed view gets a new version, and nothing removed comes back as
 //! something else.
 
 use std::fmt::Write as _;

@@ -1,4 +1,4 @@
-//! What a team declares once: entities, event types, feature views, services. `source` is the YAML as written, `check`
+//! The declarations of a team: entities, event types, feature views and services. `source` is the YAML as written, `check`
 //! turns it into the compiled model and reports every mistake with its line, and `model` is what all parts read.
 
 mod check;

@@ -16,14 +16,14 @@ const LOOK_FROM_MS: i64 = 1_672_444_800_000;
 const LOOKED_AT_MS: i64 = 733 * DAY_MS;
 
 /// A cron expression in a time zone. A tick in an hour that the clock skips comes when the clock has skipped it; one in
-/// an hour that it repeats comes once. That is said of fixed hours: every so many minutes stays so many minutes.
+/// an hour that it repeats comes once. This holds for fixed hours; `*/20` stays twenty minutes apart.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Schedule {
     cron: Cron,
     zone: Tz,
 }
 
-/// Why a text is no schedule.
+/// Why a text is not a schedule.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum InvalidSchedule {
     /// No cron expression.
@@ -82,7 +82,7 @@ impl Schedule {
         longest
     }
 
-    /// The midnight after `ms`; none where the clock changes until then.
+    /// The midnight after `ms`; None where the clock changes before it.
     fn usual_midnight(&self, ms: i64) -> Option<i64> {
         let local = self.local(ms)?;
         let midnight = ms + DAY_MS - i64::from(local.num_seconds_from_midnight()) * 1_000;

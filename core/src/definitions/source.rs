@@ -26,8 +26,8 @@ impl DefinitionsSource {
         self.schemas.get(file.events.get(event)?.value.schema.as_ref()?)
     }
 
-    /// The schema files that a definitions text names, so that they can be read. A text that cannot be parsed names
-    /// none, and a path out of its folder is none: compiling it says why.
+    /// The schema files that a definitions text names, so that they can be read. Leaves out a path that leads out of
+    /// the folder, and all paths of a text that cannot be parsed: compiling the text reports these.
     pub fn schema_files(yaml: &str) -> Vec<SchemaFile> {
         let Ok(file) = serde_saphyr::from_str::<File>(yaml) else { return Vec::new() };
         let named = file.events.into_iter().filter_map(|(event, spanned)| {
@@ -38,7 +38,7 @@ impl DefinitionsSource {
     }
 }
 
-/// A schema file, and who names it.
+/// A schema file, and the event type that names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SchemaFile {
     /// Its path beside the definitions, as they write it.

@@ -91,7 +91,7 @@ fn an_unknown_field_is_refused_with_its_line() {
 #[test]
 fn names_that_the_warehouse_has_taken_are_refused() {
     let message = compile(&GOOD.replace("purchase", "events_daily")).unwrap_err();
-    assert!(message.contains("cannot be called like a table of ours"), "{message}");
+    assert!(message.contains("has the name of one of Millrace's own tables"), "{message}");
     let message = compile(&GOOD.replace("product_id", "stream_ms")).unwrap_err();
     assert!(message.contains("key field `stream_ms` is a reserved name"), "{message}");
 }
@@ -110,7 +110,7 @@ fn values_are_served_again_as_long_as_their_view_says_but_never_those_in_redis()
         assert_eq!(cache(&format!("store: {store}, cache: {text}")), Ok(Some(expected)));
     }
     assert!(cache("cache: 60s").unwrap_err().contains("line 4: `cache` belongs to mongodb and clickhouse views"));
-    assert!(cache("store: mongodb, cache: never").unwrap_err().contains("line 4: cache `never` is no duration"));
+    assert!(cache("store: mongodb, cache: never").unwrap_err().contains("line 4: cache `never` is not a duration"));
 }
 
 #[test]
@@ -247,18 +247,30 @@ fn a_default_is_a_value_of_its_features_type() {
         assert_eq!(feature(&written), Ok(kept), "{written}");
     }
     for (written, said) in [
-        ("agg: count, default: none".to_owned(), "`default` \"none\" of `x` is no int64: expected int64, got \"none\""),
-        ("agg: count, default: 1.5".to_owned(), "`default` 1.5 of `x` is no int64"),
-        (value("agg: last, type: \"decimal(18,2)\", default: 0.125"), "`default` 0.125 of `x` is no decimal(18,2)"),
-        (value("agg: last, type: bool, default: 0"), "`default` 0 of `x` is no bool"),
-        (value("agg: last_n, n: 2, type: int64, default: 0"), "`default` 0 of `x` is no list<int64>"),
-        (value("agg: last, type: \"vector(2)\", default: [1]"), "`default` [1] of `x` is no vector(2)"),
+        (
+            "agg: count, default: none".to_owned(),
+            "`default` \"none\" of `x` is not a value of type int64: expected int64, got \"none\"",
+        ),
+        ("agg: count, default: 1.5".to_owned(), "`default` 1.5 of `x` is not a value of type int64"),
+        (
+            value("agg: last, type: \"decimal(18,2)\", default: 0.125"),
+            "`default` 0.125 of `x` is not a value of type decimal(18,2)",
+        ),
+        (value("agg: last, type: bool, default: 0"), "`default` 0 of `x` is not a value of type bool"),
+        (value("agg: last_n, n: 2, type: int64, default: 0"), "`default` 0 of `x` is not a value of type list<int64>"),
+        (
+            value("agg: last, type: \"vector(2)\", default: [1]"),
+            "`default` [1] of `x` is not a value of type vector(2)",
+        ),
     ] {
         let message = feature(&written).unwrap_err();
         assert!(message.contains(said) && message.starts_with("line 19: "), "{message}");
     }
     let message = compile(&BATCH.replace("default: \"0.00\"", "default: none")).unwrap_err();
-    assert!(message.contains("line 14: `default` \"none\" of `amount_7d` is no decimal(18,2)"), "{message}");
+    assert!(
+        message.contains("line 14: `default` \"none\" of `amount_7d` is not a value of type decimal(18,2)"),
+        "{message}"
+    );
 }
 
 #[test]

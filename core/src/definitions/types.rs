@@ -24,16 +24,16 @@ pub enum ValueType {
     List(Box<ValueType>),
     /// A bounded map from text.
     Map(Box<ValueType>),
-    /// An embedding of so many 32-bit floats.
+    /// An embedding of this many 32-bit floats.
     Vector(u32),
-    /// Whatever is there: what a `count` without a declared type asks of a property. Definitions cannot name it.
+    /// Any type: a `count` of a property without a declared type reads this. Definitions cannot name it.
     Any,
 }
 
-/// A text that names no type.
+/// A text does not name a type.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error(
-    "`{0}` is no type; expected int64, float64, decimal(p,s), string, bool, timestamp, list<T>, map<string,T> or vector(n)"
+    "`{0}` is not a type; expected int64, float64, decimal(p,s), string, bool, timestamp, list<T>, map<string,T> or vector(n)"
 )]
 pub struct InvalidType(pub String);
 

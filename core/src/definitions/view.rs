@@ -43,7 +43,7 @@ pub struct View {
     pub store: Store,
     /// Age of the newest event, or of a batch view's run, in ms, after which values answer `OUTSIDE_MAX_AGE`.
     pub ttl: Option<i64>,
-    /// How long a reader may serve a value again without asking the store, in ms, 0 for never; none: as the reader is
+    /// How long a reader may serve a value again without asking the store, in ms; 0 is never. None: as the reader is
     /// configured.
     pub cache: Option<i64>,
     /// Which slots can exist.
@@ -65,7 +65,7 @@ pub struct View {
 pub struct BatchQuery {
     /// One SELECT. It returns the entity's key, each feature, and perhaps `event_time`, by name.
     pub query: String,
-    /// When it is run; none: when somebody runs it.
+    /// When it is run. None: only when a person starts it.
     pub schedule: Option<Schedule>,
 }
 
@@ -85,7 +85,7 @@ pub struct Feature {
     pub name: String,
     /// How values are folded, with its options and the type of its input.
     pub aggregate: Aggregate,
-    /// Index into the view's inputs; none for a `count` of entries.
+    /// Index into the view's inputs; None for a `count` of entries.
     pub input: Option<usize>,
     /// Type of the finished value.
     pub value_type: ValueType,
@@ -132,7 +132,7 @@ impl View {
         self.features.iter().position(|feature| feature.name == name)
     }
 
-    /// How long after its newest event a slot still matters, in ms; none: for ever.
+    /// How long after its newest event a slot still matters, in ms; None for ever.
     pub fn horizon(&self) -> Option<i64> {
         self.windows.iter().map(|spec| spec.window.horizon()).try_fold(0, |longest, h| Some(longest.max(h?)))
     }

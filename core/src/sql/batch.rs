@@ -1,5 +1,5 @@
 //! A batch view's query as it is sent: wrapped, so that it can only be a SELECT, and asked for its columns by name, so
-//! that a row means the same whatever else the query returns. `as_of` travels as a parameter.
+//! that other columns of the query change nothing in a row. `as_of` travels as a parameter.
 
 use chrono::{DateTime, Utc};
 
@@ -19,14 +19,14 @@ pub const BATCH_SETTINGS: [(&str, &str); 6] = [
     ("date_time_output_format", "iso"),
 ];
 
-/// What of its contract a query returns.
+/// Which optional columns a query returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchColumns {
     /// Whether each row says when its values were true.
     pub event_time: bool,
 }
 
-/// Has the query parsed and no more: tables that it reads need not be there yet.
+/// Only parses the query: the tables that it reads need not exist yet.
 pub fn batch_parse(query: &str) -> SqlQuery {
     SqlQuery { text: format!("EXPLAIN AST SELECT * FROM (\n{query}\n)"), params: vec![as_of_param(0)] }
 }
@@ -71,13 +71,13 @@ impl BatchColumns {
         match (missing.is_empty(), unknown.is_empty()) {
             (true, true) => match found.iter().find(|column| column.is_date() && is_instant(view, &column.name)) {
                 Some(BatchColumn { name, kind }) => Err(format!(
-                    "the query of view `{}` returns `{name}` as {kind}, which is no instant; write toDateTime(…, 'UTC')",
+                    "the query of view `{}` returns `{name}` as {kind}, which is not an instant; write toDateTime(…, 'UTC')",
                     view.id()
                 )),
                 None => Ok(Self { event_time: has(EVENT_TIME) }),
             },
             (true, false) => Err(format!(
-                "the query of view `{}` returns {}, which are no features of it; declare or leave them out",
+                "the query of view `{}` returns {}, which are not features of it; declare them or leave them out",
                 view.id(),
                 list(&unknown)
             )),
@@ -98,7 +98,7 @@ impl BatchColumns {
 }
 
 impl BatchColumn {
-    /// A day, which in JSON is no timestamp that could be read.
+    /// Whether it holds days, which JSON writes in a form that is not a timestamp.
     fn is_date(&self) -> bool {
         let inner = self.kind.trim_start_matches("LowCardinality(").trim_start_matches("Nullable(");
         matches!(inner.trim_end_matches(')'), "Date" | "Date32")

@@ -10,7 +10,7 @@ use crate::key::KeyType;
 
 use super::{SETTINGS, inputs, quote_name, quote_text};
 
-/// Tables and views of ours; no event type can be called like one, because each gets a view of its name.
+/// Millrace's own tables and views. No event type can have one of these names, because each gets a view of its name.
 pub const TABLES: [&str; 6] =
     ["events", "events_daily", "events_daily_counts", "dead_letters", "definitions", "schema_migrations"];
 

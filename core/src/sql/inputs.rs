@@ -26,9 +26,9 @@ pub fn input(definitions: &Definitions, source: &InputSource, kind: &ValueType) 
     }
 }
 
-/// A text where the property is there at all, whatever it is: all that a `count` asks of it.
+/// A text where the property is present, of any type: a `count` needs nothing else.
 fn presence(segments: &[String]) -> String {
-    // An object is no value of its own path: it shows in the paths below.
+    // An object is not a value of its own path; the paths below it show it.
     format!("if(isNotNull({}) OR toJSONString({}) != '{{}}', '', NULL)", path(segments), object(segments))
 }
 
@@ -62,7 +62,7 @@ pub fn property(segments: &[String], kind: &ValueType) -> String {
     }
 }
 
-/// What a decimal of that shape looks like: ClickHouse would cut the digits that do not fit.
+/// The pattern of a decimal of that shape. ClickHouse would cut the digits that do not fit.
 fn digits(shape: DecimalType) -> String {
     format!("^-?0*[0-9]{{0,{}}}([.][0-9]{{0,{}}}0*)?$", shape.precision - shape.scale, shape.scale)
 }

@@ -48,7 +48,7 @@ pub enum Param {
     Texts(Vec<String>),
 }
 
-/// A name that means itself, whatever it holds.
+/// A name in quotes, in which no character has a meaning of its own.
 pub fn quote_name(name: &str) -> String {
     quoted(name, '`')
 }

@@ -92,17 +92,9 @@ async fn once(
 }
 
 fn find(definitions: &Definitions, reference: &str) -> anyhow::Result<usize> {
-    let (name, version) = match reference.split_once('@') {
-        Some((name, version)) => (
-            name,
-            Some(
-                version
-                    .parse()
-                    .with_context(|| format!("`{version}` is not a version; write for example `{name}@1`"))?,
-            ),
-        ),
-        None => (reference, None),
-    };
+    let named = VersionedName::parse(reference);
+    let VersionedName { name, version } =
+        named.with_context(|| format!("`{reference}` has no valid version; write for example `name@1`"))?;
     let found = definitions.view(name, version).filter(|(_, view)| view.batch.is_some());
     found.map(|(index, _)| index).ok_or_else(|| unknown_batch_view(definitions, reference))
 }

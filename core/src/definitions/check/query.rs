@@ -2,7 +2,7 @@
 //! stays within the parentheses that a run puts around it, and which parameters it asks for. What it means is
 //! ClickHouse's to say, when it is applied and when it is run.
 
-/// What runs give a query, by name.
+/// The parameters that a run gives a query, by name.
 const PARAMETERS: [(&str, &str); 1] = [("as_of", "{as_of:DateTime64(3, 'UTC')}")];
 
 /// Refuses what cannot run, or is more than one SELECT.

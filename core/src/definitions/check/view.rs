@@ -83,7 +83,7 @@ impl Checker {
             Some("mongodb") => Store::MongoDb,
             Some("clickhouse") => Store::ClickHouse,
             Some(other) => {
-                self.error(line, format!("store `{other}` is none of redis, mongodb, clickhouse"));
+                self.error(line, format!("store `{other}` is not known; expected redis, mongodb or clickhouse"));
                 return None;
             }
         };
@@ -185,11 +185,11 @@ impl Checker {
         let written = source.default.as_ref()?;
         match Scalar::read(&written.to_string(), kind) {
             Ok(Some(value)) => Some(value.to_json(kind)),
-            // No value of an event is an empty map; a default may be. Null is none.
+            // An empty map is null in an event, but it can be a default. Null means that there is no default.
             Ok(None) => written.is_object().then(|| written.clone()),
             Err(error) => {
                 let name = &source.name;
-                self.error(line, format!("`default` {written} of `{name}` is no {kind}: {error}"));
+                self.error(line, format!("`default` {written} of `{name}` is not a value of type {kind}: {error}"));
                 None
             }
         }
