@@ -1,4 +1,4 @@
-//! `ingest`: HTTP events in, log entries out.
+//! `ingest`: accepts events over HTTP and appends them to the log.
 
 use clap::Parser;
 use millrace_common::{healthcheck, listen, process, telemetry};

@@ -1,11 +1,11 @@
-//! Everything that ends a replay. Each error names the file, the row and the column if there is one, and what to do.
+//! The errors that end a replay. An error in a file names the file, and the line, row or column if it is known.
 
 use std::path::{Path, PathBuf};
 
 /// Why a replay cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
-    /// A file that cannot be opened or written.
+    /// A file cannot be opened, created or written.
     #[error("failed to open {}: {source}", path.display())]
     File {
         /// The file.
@@ -13,7 +13,7 @@ pub enum ReplayError {
         /// The reason.
         source: std::io::Error,
     },
-    /// A mistake in a mapping.
+    /// A mapping file has a mistake.
     #[error("{}, line {line}: {message}", path.display())]
     Mapping {
         /// The mapping file.
@@ -23,17 +23,17 @@ pub enum ReplayError {
         /// The mistake.
         message: String,
     },
-    /// A column that the file does not have.
+    /// A data file lacks a column that its mapping reads.
     #[error("{} has no column `{column}`; it has {available}", path.display())]
     NoColumn {
         /// The data file.
         path: PathBuf,
-        /// The column that the mapping reads.
+        /// The column.
         column: String,
-        /// The columns of the file.
+        /// The columns that the file has.
         available: String,
     },
-    /// A file whose content cannot be read at all.
+    /// No row of a file can be read, for example because it is not Parquet or its CSV header is broken.
     #[error("failed to read {}: {message}", path.display())]
     Content {
         /// The data file.
@@ -41,34 +41,35 @@ pub enum ReplayError {
         /// The reason.
         message: String,
     },
-    /// A row that cannot be read.
+    /// A row cannot be read, or its join fails.
     #[error("failed to read {}, row {row}: {message}", path.display())]
     Read {
         /// The data file.
         path: PathBuf,
-        /// The row, from 1.
+        /// The row, from 1. A CSV header is not counted. In NDJSON it is the line.
         row: u64,
         /// The reason.
         message: String,
     },
-    /// A row that cannot become an event.
+    /// A row was read, but cannot become an event.
     #[error("{}, row {row}: `{field}: {expression}`: {message}", path.display())]
     Row {
         /// The data file.
         path: PathBuf,
-        /// The row, from 1.
+        /// The row, counted as in `Read`.
         row: u64,
-        /// The mapping's field.
+        /// The field of the mapping, such as `time`, or the name of a key or a property.
         field: String,
-        /// The mapping's expression.
+        /// The expression of that field.
         expression: String,
         /// Why the expression has no usable value.
         message: String,
     },
-    /// Options that do not fit these mappings.
+    /// The options are wrong, or do not fit the mappings. Also a failure of this process: it cannot make an HTTP
+    /// client, or a task of it has crashed.
     #[error("{0}")]
     Options(String),
-    /// Ingest refused a batch in a way that a retry cannot cure.
+    /// Ingest refused a batch, and a retry cannot cure the reason.
     #[error("ingest at {url} refused a batch: {message}")]
     Refused {
         /// The address of ingest.
@@ -86,12 +87,12 @@ pub enum ReplayError {
         /// The last failure.
         message: String,
     },
-    /// Everything was sent, and some events were refused.
+    /// Everything was sent, and ingest rejected some of the events.
     #[error("{rejected} of {sent} events were rejected; see them all with --rejects FILE")]
     Rejected {
         /// Number of rejected events.
         rejected: u64,
-        /// Number of events sent.
+        /// Number of events that ingest replied to, including the rejected ones.
         sent: u64,
     },
 }
@@ -103,7 +104,7 @@ impl ReplayError {
         |source| Self::File { path, source }
     }
 
-    /// The error of a file whose content cannot be read at all.
+    /// The error of a file of which no row can be read.
     pub fn file_content(path: &Path, message: String) -> Self {
         Self::Content { path: path.to_owned(), message }
     }

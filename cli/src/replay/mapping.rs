@@ -1,5 +1,6 @@
-//! The mapping file: how the rows of one source file become events. It is checked whole before any row is read. The format
-//! is described in `examples/journey/README.md`.
+//! Reads a mapping file, which says how the rows of one data file become events. All of its fields and expressions are
+//! checked here, before any row is read. `reader` checks later whether the data file has the columns. The format is
+//! described in `examples/journey/README.md`.
 
 mod bind;
 mod model;
@@ -13,13 +14,14 @@ use source::MappingSource;
 pub use model::{Join, MappedField, Mapping, TimeSource};
 
 impl Mapping {
-    /// Reads and checks a mapping file. Its data files are looked for in `from`.
+    /// Reads and checks a mapping file. `from` is the folder of its data files. Fails with `File` if it cannot be read,
+    /// and with `Mapping` at its first mistake.
     pub fn load(path: &Path, from: &Path) -> Result<Self, ReplayError> {
         let text = std::fs::read_to_string(path).map_err(ReplayError::file(path))?;
         Self::parse(&text, path, from)
     }
 
-    /// Checks the text of a mapping; `path` is for messages.
+    /// Checks the text of a mapping. Messages name `path`, and the mapping is called after it unless the text names it.
     pub fn parse(text: &str, path: &Path, from: &Path) -> Result<Self, ReplayError> {
         let source: MappingSource = serde_saphyr::from_str(text).map_err(|error| {
             let line = error.location().map_or(1, |location| location.line());

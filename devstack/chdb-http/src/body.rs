@@ -1,4 +1,5 @@
-//! The request's body as a stream of plain bytes, and its way into a file that the engine can read.
+//! Reads the body of a request, decompressed and up to a limit, and writes it to a file that the engine can read. The
+//! form of ClickHouse's blocks is left to `compressed`.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -16,16 +17,16 @@ use crate::compressed::BlockDecoder;
 use crate::error::QueryError;
 use crate::request::BodyEncoding;
 
-/// Written to the file in pieces of this size, each on a thread that may block.
+/// A body is written to its file in pieces of about this many bytes, each on a thread that may block.
 const PIECE: usize = 4 << 20;
-/// Bytes of a compressed body that are decoded at once.
+/// The most bytes that the decoder of a `Content-Encoding` returns at once.
 const DECODED_PIECE: usize = 256 << 10;
 
-/// How many more bytes of a refused body are read, and for how long.
+/// At most this many further bytes of a refused body are read, and for at most this long.
 const MOST_DISCARDED: usize = 64 << 20;
 const LONGEST_DISCARD: Duration = Duration::from_secs(5);
 
-/// Reads a body, unpacked if it is packed, and stops at a limit.
+/// Reads and decompresses the body of a request. Refuses a body that is longer than a limit.
 pub struct BodyReader {
     stream: BoxStream<'static, io::Result<Bytes>>,
     decoder: Option<BlockDecoder>,
@@ -34,13 +35,15 @@ pub struct BodyReader {
 }
 
 impl BodyReader {
-    /// `encoding`: of the whole body. `packed`: in ClickHouse's blocks. `limit`: bytes after both are undone.
+    /// `encoding` is the compression of the whole body. `packed` says whether the body inside it consists of
+    /// ClickHouse's compressed blocks. `limit` is the most bytes that may remain after both are decompressed.
     pub fn new(body: Body, encoding: BodyEncoding, packed: bool, limit: u64) -> Self {
         let decoder = packed.then(BlockDecoder::default);
         Self { stream: decoded(body, encoding), decoder, left: limit, limit }
     }
 
-    /// The next bytes, or None at the end.
+    /// The next decompressed bytes, or None at the end. Fails if the body exceeds the limit, is corrupted, or does
+    /// not arrive in full.
     pub async fn next(&mut self) -> Result<Option<Bytes>, QueryError> {
         let Some(bytes) = self.unpacked().await? else {
             return Ok(None);
@@ -53,8 +56,8 @@ impl BodyReader {
         Ok(Some(bytes))
     }
 
-    /// Reads on and discards the bytes. Without this, the connection of a client that is still sending would be reset, and
-    /// the client would not see the answer.
+    /// Reads on and discards the bytes. Without this, the connection of a client that is still sending would be reset,
+    /// and the client would not see the answer.
     async fn discard(&mut self) {
         let rest = async {
             let mut discarded = 0;
@@ -67,7 +70,7 @@ impl BodyReader {
         let _ = tokio::time::timeout(LONGEST_DISCARD, rest).await;
     }
 
-    /// Appends to `text` until it holds `size` bytes or the body ends.
+    /// Appends to `text` until it holds at least `size` bytes or the body ends. Fails as `next` does.
     pub async fn fill(&mut self, text: &mut Vec<u8>, size: usize) -> Result<(), QueryError> {
         while text.len() < size {
             match self.next().await? {
@@ -78,6 +81,7 @@ impl BodyReader {
         Ok(())
     }
 
+    /// The next decompressed bytes, without a limit.
     async fn unpacked(&mut self) -> Result<Option<Bytes>, QueryError> {
         loop {
             if let Some(block) = self.decoder.as_mut().map(BlockDecoder::next_block).transpose()?.flatten() {
@@ -93,7 +97,8 @@ impl BodyReader {
     }
 }
 
-/// Undoes the `Content-Encoding`. Clients compress each of their blocks on its own, so several frames may follow each other.
+/// Decompresses the `Content-Encoding`. Clients compress each of their blocks on its own, so a body may consist of
+/// several frames.
 fn decoded(body: Body, encoding: BodyEncoding) -> BoxStream<'static, io::Result<Bytes>> {
     let stream = body.into_data_stream().map_err(io::Error::other);
     macro_rules! decoded_by {
@@ -112,14 +117,15 @@ fn decoded(body: Body, encoding: BodyEncoding) -> BoxStream<'static, io::Result<
     }
 }
 
-/// A folder for bodies on their way into the engine. Files vanish when their request is done.
+/// A folder of bodies that the engine reads as files. A file is deleted when its request has ended.
 #[derive(Debug, Clone)]
 pub struct Spool {
     folder: PathBuf,
 }
 
 impl Spool {
-    /// Makes the folder, and removes files that a killed process left.
+    /// Creates the folder. Deletes it first with everything in it, because a killed process leaves files. So the folder
+    /// must hold nothing else.
     pub fn open(folder: PathBuf) -> std::io::Result<Self> {
         if folder.exists() {
             std::fs::remove_dir_all(&folder)?;
@@ -128,12 +134,12 @@ impl Spool {
         Ok(Self { folder })
     }
 
-    /// Where it is.
+    /// The path of the folder.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Writes `beginning` and the rest of a body to a file.
+    /// Writes `beginning` and then the rest of the body to a new file. The file is deleted when its path is dropped.
     pub async fn keep(&self, beginning: Vec<u8>, reader: &mut BodyReader) -> Result<TempPath, QueryError> {
         let mut file = NamedTempFile::new_in(&self.folder).map_err(QueryError::file)?;
         let mut piece = beginning;
@@ -147,6 +153,7 @@ impl Spool {
     }
 }
 
+/// Writes a piece. Returns the file, and the piece's buffer emptied.
 async fn write(mut file: NamedTempFile, mut piece: Vec<u8>) -> std::io::Result<(NamedTempFile, Vec<u8>)> {
     let work = tokio::task::spawn_blocking(move || {
         file.write_all(&piece)?;

@@ -1,4 +1,6 @@
-//! Sends a result plain or compressed, piece by piece, so that memory does not hold a second copy of it.
+//! Makes the body of a response from a result, plain or compressed. The result is in memory already. It is compressed
+//! piece by piece while it is sent, so that memory never holds a whole compressed copy beside it. Headers are left to
+//! `http`, and the form of ClickHouse's blocks to `compressed`.
 
 use std::convert::Infallible;
 use std::io::{self, Write};
@@ -11,10 +13,10 @@ use lz4_flex::frame::FrameEncoder;
 use crate::compressed::encode_block;
 use crate::request::Packing;
 
-/// The size of a piece, and so of a compressed block.
+/// How many bytes of the result are compressed at once.
 const PIECE: usize = 1 << 20;
 
-/// A response body.
+/// The body that sends `content`. It does not set `Content-Encoding`.
 pub(crate) fn body(content: Bytes, packing: Packing) -> Body {
     match packing {
         Packing::Plain => Body::from(content),
@@ -26,6 +28,7 @@ pub(crate) fn body(content: Bytes, packing: Packing) -> Body {
     }
 }
 
+/// The content in pieces of `PIECE` bytes. The last one may be shorter.
 fn pieces(mut content: Bytes) -> impl Iterator<Item = Bytes> {
     std::iter::from_fn(move || {
         let size = content.len().min(PIECE);
@@ -33,7 +36,7 @@ fn pieces(mut content: Bytes) -> impl Iterator<Item = Bytes> {
     })
 }
 
-/// One LZ4 frame, in pieces.
+/// One LZ4 frame that holds the content. Each piece of the content yields one item, and the end of the frame another.
 fn frame(content: Bytes) -> impl Iterator<Item = io::Result<Vec<u8>>> {
     let mut pieces = pieces(content);
     let mut encoder = Some(FrameEncoder::new(Vec::new()));

@@ -1,5 +1,7 @@
-//! One read of the stores for one GraphQL request, whatever the shape of its query. A resolver that needs features queues
-//! its request here and waits. The stores are read once for all of them, when the execution cannot go on without.
+//! Reads the stores once for all fields of a GraphQL request. The resolver of a field that needs features queues a read
+//! here and waits. When the execution can do nothing more without features, all queued reads go to the repository
+//! together. Only fields of the query itself read features, and all of them queue before the first read. Which features
+//! a field needs is left to `schema`.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -16,7 +18,7 @@ use crate::error::RequestError;
 use crate::repository::{FeatureAnswer, FeatureRequest, Plan};
 use crate::server::FeatureServer;
 
-/// The requests of the resolvers of one GraphQL request.
+/// The reads that the resolvers of one GraphQL request have queued. It has nothing to do with batch views.
 pub struct Batch {
     limits: Limits,
     queue: Mutex<BatchQueue>,
@@ -25,6 +27,7 @@ pub struct Batch {
 #[derive(Default)]
 struct BatchQueue {
     waiting: Vec<(FeatureRequest, oneshot::Sender<FeatureAnswer>)>,
+    /// The keys and the values that all fields together have asked for.
     keys: usize,
     values: usize,
 }
@@ -35,7 +38,8 @@ impl Batch {
         Self { limits, queue: Mutex::default() }
     }
 
-    /// Reads the stores, together with all other resolvers.
+    /// Queues a read and waits until `run` has made it. `as_of` is in epoch ms; None means now. Fails with
+    /// `Unavailable` if the GraphQL request ends first.
     pub async fn read(
         &self,
         plan: Arc<Plan>,
@@ -47,7 +51,7 @@ impl Batch {
         receiver.await.map_err(|_| RequestError::Unavailable("the request has ended".to_owned()))
     }
 
-    /// Counts the keys and values of a field. Refuses the field where all fields together exceed the limits of one request.
+    /// Counts the keys and values that a field asks for. Fails if all fields together exceed the limits of one request.
     pub fn admit(&self, keys: usize, values: usize) -> Result<(), RequestError> {
         let mut queue = self.queue.lock();
         queue.keys = queue.keys.saturating_add(keys);
@@ -62,17 +66,19 @@ impl Batch {
         Ok(())
     }
 
+    /// How many reads are queued.
     fn waiting(&self) -> usize {
         self.queue.lock().waiting.len()
     }
 
-    /// Runs an execution to its end, and reads the stores whenever it waits for nothing else. All reads together have
-    /// `budget`.
+    /// Runs an execution to its end. Reads the stores whenever it can go on only with features. All reads must
+    /// end within `budget`, counted from the start of the execution.
     pub async fn run<T>(&self, server: &FeatureServer, budget: Duration, execution: impl Future<Output = T>) -> T {
         let begun = Instant::now();
         let mut execution = pin!(execution);
         loop {
-            // An execution that is polled and queues nothing new waits for nothing but the stores.
+            // A poll lets each resolver run as far as it can. If a poll queues a read, another poll may queue more. If
+            // it queues none and reads are queued, all resolvers wait for the stores.
             let ended = poll_fn(|context| {
                 loop {
                     let before = self.waiting();
@@ -91,6 +97,7 @@ impl Batch {
         }
     }
 
+    /// Makes all queued reads within `deadline` from now, and gives each resolver its answer.
     async fn answer(&self, server: &FeatureServer, deadline: Duration) {
         let begun = Instant::now();
         let waiting = std::mem::take(&mut self.queue.lock().waiting);
@@ -99,7 +106,7 @@ impl Batch {
         let answers = server.repository.read_all(&requests).await;
         server.endpoints.graphql.record_read(begun.elapsed());
         for (sender, answer) in waiting.into_iter().zip(answers) {
-            // A resolver that no longer waits was refused for another reason.
+            // A resolver that has ended needs no answer.
             let _ = sender.send(answer);
         }
     }

@@ -1,4 +1,5 @@
-//! `grpc.health.v1.Health`: every service has the status SERVING while the process is ready.
+//! Serves `grpc.health.v1.Health`: all services have the status SERVING while the process is ready, and NOT_SERVING
+//! otherwise. `refresh` decides when the process is ready.
 
 use millrace_common::process::Readiness;
 use tokio_util::sync::CancellationToken;
@@ -23,14 +24,15 @@ const SERVICES: [&str; 3] = [
 pub(super) struct Health(HealthReporter);
 
 impl Health {
+    /// The reporter, and the gRPC service that shows its statuses.
     pub(super) fn new() -> (Self, HealthServer<HealthService>) {
         let reporter = HealthReporter::new();
         let service = HealthServer::new(HealthService::from_health_reporter(reporter.clone()));
         (Self(reporter), service)
     }
 
-    /// Follows the readiness until `shutdown`. Then reports NOT_SERVING and ends all watches, which would hold up the
-    /// shutdown otherwise.
+    /// Reports each change of the readiness until `shutdown`. Then reports NOT_SERVING and ends the streams of all
+    /// `Watch` calls: a stream that stays open would hold up the shutdown.
     pub(super) async fn follow(mut self, readiness: Readiness, shutdown: CancellationToken) {
         let mut ready = readiness.watch();
         loop {

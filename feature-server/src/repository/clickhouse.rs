@@ -1,4 +1,5 @@
-//! ClickHouse as the repository reads it: the features of a view, computed from its events when they are asked for.
+//! ClickHouse as the repository reads it. When a request asks for features of a view, ClickHouse computes them from the
+//! events. The SQL is left to `core`, and the status of each value to `values`.
 
 use std::time::Duration;
 
@@ -11,24 +12,25 @@ use millrace_core::sql::{FeatureRow, Scope, decode};
 
 use super::cached::{ViewQuery, ViewSource};
 
-/// The events in ClickHouse, with a time limit for each query.
+/// The events in ClickHouse. A read has a time limit, which covers all its queries.
 pub struct ClickHouseSource {
     store: ClickHouse,
     timeout: Duration,
 }
 
 impl ClickHouseSource {
-    /// Connects when it is first used. A read may take `timeout`.
+    /// Does not connect before the first read. A read may take `timeout`.
     pub fn new(url: &str, namespace: &str, timeout: Duration) -> Result<Self, ClickHouseError> {
         Ok(Self { store: ClickHouse::connect(url, namespace)?, timeout })
     }
 
-    /// Fails where ClickHouse does not answer.
+    /// Fails if ClickHouse does not answer.
     pub async fn ping(&self) -> Result<(), ClickHouseError> {
         self.store.ping().await
     }
 
-    /// The rows of all keys at the instant `t`, with the wanted features only: nothing else is computed.
+    /// Computes the wanted features at the instant `t`, in epoch ms. One row for each key, None if the key has no
+    /// events.
     async fn rows(&self, query: &ViewQuery, keys: &[KeyText], t: i64) -> Result<Vec<Option<FeatureRow>>, String> {
         let scope = Scope { wanted: &query.features, t, ..Scope::default() };
         let rows = self.store.query_rows(&query.definitions, query.view(), keys, &scope, self.timeout).await;
@@ -36,10 +38,13 @@ impl ClickHouseSource {
         Ok(keys.iter().map(|key| rows.remove(key)).collect())
     }
 
+    /// Computes the wanted features of each key, at the instant that the query names.
     async fn compute(&self, query: &ViewQuery, keys: &[KeyText]) -> Result<Vec<Found<Finished>>, String> {
         let at = query.at;
         let mut rows = self.rows(query, keys, at.at(None)).await?;
-        // The log's clock may be a little ahead of this one. Keys with such an event are read again at the newest event.
+        // Redis stamps the events, and its clock may be a little ahead of this one. The values of a key are not defined
+        // before its newest event. So keys with an event later than now are read again, at the newest event of
+        // all keys.
         let newest = rows.iter().flatten().map(|row| row.newest).max();
         if at.at(newest) > at.at(None) {
             let is_ahead = |row: &Option<FeatureRow>| row.as_ref().is_some_and(|row| row.newest > at.at(None));
@@ -64,7 +69,8 @@ impl ViewSource for ClickHouseSource {
     }
 }
 
-/// The values of a row. How old they are is judged when they are served.
+/// The values of a row. They are decoded as of the newest event, so none is too old here: `values` judges their age
+/// each time they are served.
 fn finish(view: &View, features: &[usize], row: &FeatureRow) -> Finished {
     let values = decode(view, features, Some(row), row.newest).into_iter().map(|value| match value.status {
         Status::Present => Ok(Some(value.value)),

@@ -1,6 +1,6 @@
-//! The cache of values read from MongoDB and ClickHouse: bounded in bytes over all views, and served again for as long
-//! as a view allows. An entry is one key's answer to one list of features, read at one moment. Values that were read at
-//! different moments are never combined.
+//! The cache of values that were read from MongoDB and ClickHouse. All views share its limit in bytes. Each view says
+//! how long its values may be served again. An entry holds the values of one key for one list of features, read by one
+//! query, so values that were read at different moments are never combined. Reading the stores is left to `reader`.
 
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
@@ -18,14 +18,14 @@ use quick_cache::{DefaultHashBuilder, Lifecycle, Weighter};
 use super::query::Edition;
 use crate::config::CacheConfig;
 
-/// Bytes that one value weighs besides its text, and one entry besides its values.
+/// Estimated bytes of one value without its text, and of one entry without its key and values.
 const VALUE_BYTES: u64 = 64;
 const ENTRY_BYTES: u64 = 256;
-/// An entry expires soon in the last quarter of its time: long enough for a slow query, and short enough to cost few
-/// additional queries.
+/// In the last quarter of its time an entry is `Expiring`. A quarter is long enough for a slow query, and short enough
+/// to cost few additional queries.
 const EXPIRING_PART: u32 = 4;
 
-/// The cached answers.
+/// The cached values of all views.
 pub struct ResultCache {
     entries: Cache<CacheKey, CacheEntry, EntryWeight, DefaultHashBuilder, CountEvictions>,
     views: RwLock<HashMap<String, Arc<CachedView>>>,
@@ -41,34 +41,34 @@ pub struct CachedView {
     evictions: Counter,
 }
 
-/// Identifies an answer.
+/// Identifies an entry.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct CacheKey {
-    /// The view. Its version says what its features mean.
+    /// The view at one version, under which an index always means the same feature.
     pub view: Arc<CachedView>,
-    /// Indices of the features, in order.
+    /// Indices of the features in the view, in ascending order.
     pub features: Arc<[usize]>,
     /// The entity key.
     pub key: KeyText,
-    /// The edition of the values.
+    /// Tells current values, values of an instant, and values since a batch run apart.
     pub edition: Edition,
 }
 
-/// One cached answer.
+/// What is cached under a key.
 #[derive(Clone)]
 pub struct CacheEntry {
-    /// The answer. One that cannot be read is not cached.
+    /// What the store held. `Unreadable` is not cached.
     pub found: Found<Arc<Finished>>,
-    /// When the store was asked.
+    /// When the query began.
     pub asked: Instant,
 }
 
-/// How far an entry is through the time for which it may be served.
+/// Whether an entry may still be served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Age {
     /// It may be served.
     Fresh,
-    /// It may be served, and should be read again now, so that the next reader need not wait.
+    /// It may be served. It should be read again now, so that no later reader has to wait.
     Expiring,
     /// It may not be served.
     Expired,
@@ -82,15 +82,15 @@ impl ResultCache {
         Self { entries, views: RwLock::default(), bytes: gauge!("millrace_cache_bytes"), config }
     }
 
-    /// How long an answer of a view may be served again. Never longer than the view's `ttl`, because the key may have
-    /// had newer events since.
+    /// How long values of a view may be served again. This is never longer than the view's `ttl`: all values in an
+    /// older entry are `OUTSIDE_MAX_AGE`, although the key may have had newer events since.
     pub fn ttl(&self, view: &View) -> Duration {
         let ms = |ms: Option<i64>| ms.and_then(|ms| u64::try_from(ms).ok()).map(Duration::from_millis);
         let own = ms(view.cache).unwrap_or(self.config.ttl);
         ms(view.ttl).map_or(own, |ttl| own.min(ttl))
     }
 
-    /// The view's part of the cache.
+    /// The view as keys of the cache name it. It is the same for all requests.
     pub fn view(&self, view: &View) -> Arc<CachedView> {
         let id = view.id();
         if let Some(known) = self.views.read().get(&id) {
@@ -99,14 +99,16 @@ impl ResultCache {
         self.views.write().entry(id).or_insert_with_key(|id| Arc::new(CachedView::new(id))).clone()
     }
 
-    /// The last answer, however old.
+    /// The entry, even if it has expired. `age` says whether it may be served.
     pub fn get(&self, key: &CacheKey) -> Option<CacheEntry> {
         self.entries.get(key)
     }
 
-    /// The age of an entry. That a key is unknown may be served for a shorter time, so that a new entity is seen soon.
+    /// The age of an entry of a view whose values may be served for `ttl`. An entry that says that the key is unknown
+    /// expires after `absent_ttl` if that is shorter, so that a new entity is seen soon.
     pub fn age(&self, entry: &CacheEntry, ttl: Duration) -> Age {
         let is_known = match &entry.found {
+            // Without any event in the values, the entity is unknown too.
             Found::Known(finished) => finished.newest.is_some(),
             Found::Unknown | Found::Unreadable(_) => false,
         };
@@ -118,7 +120,7 @@ impl ResultCache {
         }
     }
 
-    /// Caches answers. An entry that was asked for later stays.
+    /// Caches entries. Does not replace an entry whose query began later.
     pub fn insert(&self, entries: impl Iterator<Item = (CacheKey, CacheEntry)>) {
         for (key, entry) in entries {
             if self.entries.peek(&key).is_none_or(|cached| cached.asked <= entry.asked) {
@@ -128,7 +130,7 @@ impl ResultCache {
         self.bytes.set(self.weight() as f64);
     }
 
-    /// The bytes that are in use, roughly.
+    /// The estimated bytes of all entries.
     pub fn weight(&self) -> u64 {
         self.entries.weight()
     }
@@ -145,7 +147,7 @@ impl CachedView {
         }
     }
 
-    /// Counts keys that were answered from the cache, and keys that were not.
+    /// Counts keys whose values came from the cache, and keys whose values did not.
     pub fn count(&self, hits: usize, misses: usize) {
         self.hits.increment(hits as u64);
         self.misses.increment(misses as u64);
@@ -188,7 +190,7 @@ fn value_weight(value: &Result<Option<serde_json::Value>, String>) -> u64 {
     text as u64 + VALUE_BYTES
 }
 
-/// Counts the entries that leave the cache for lack of room.
+/// Counts the entries that the cache drops for lack of room.
 #[derive(Clone)]
 struct CountEvictions;
 

@@ -1,5 +1,6 @@
-//! Reads of one store through the cache: what may be served again is, and everything else is queried as the `coalescer`
-//! lets it. A query outlives the request that began it, so that a slow answer serves the next request.
+//! Reads one store through the cache. Values that may still be served come from the cache. The store is asked for all
+//! others; `coalescer` decides when, and which keys share a query. A query goes on after the requests that wait for it
+//! have given up, so that a slow answer serves later requests.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use super::coalescer::{CoalescedQuery, Coalescer};
 use super::query::{Freshness, ViewQuery, ViewSource};
 use super::single_flight::{QueryOutcome, no_answer};
 
-/// A store behind the cache.
+/// A store that is read through the cache.
 pub struct CachedReader<S> {
     source: Arc<S>,
     cache: Arc<ResultCache>,
@@ -25,15 +26,15 @@ pub struct CachedReader<S> {
 /// The result of reading one key.
 #[derive(Clone, Debug)]
 pub enum Lookup {
-    /// The values as they are now, or as they were a while ago where the view allows it.
+    /// What the store holds now, or held a while ago if the view allows that.
     Current(Found<Arc<Finished>>),
-    /// Values that were read earlier, because newer ones could not be read, and why.
+    /// The store could not be read. The values are the last that were read, however old. The text is the reason.
     LastKnown(Arc<Finished>, String),
-    /// Nothing could be read, and why.
+    /// The store could not be read, and no earlier values are cached. The text is the reason.
     Unavailable(String),
 }
 
-/// What the cache holds of one key.
+/// A key, and its entry in the cache.
 struct CachedKey {
     key: CacheKey,
     entry: Option<CacheEntry>,
@@ -41,16 +42,16 @@ struct CachedKey {
 }
 
 impl<S: ViewSource> CachedReader<S> {
-    /// Reads `source` through `cache`, with as many queries as `coalescer` allows.
+    /// Reads `source` through `cache`. `coalescer` limits the queries in flight.
     pub fn new(source: S, cache: Arc<ResultCache>, coalescer: Coalescer) -> Self {
         Self { source: Arc::new(source), cache, coalescer: Arc::new(coalescer) }
     }
 
-    /// Looks up each key, in order, within `budget`.
+    /// Looks up the keys: one result for each, in order. Waits for at most `budget`.
     pub async fn get(&self, query: &ViewQuery, keys: &[KeyText], budget: Duration) -> Vec<Lookup> {
         let view = self.cache.view(query.view());
         let cached = self.cached(&view, query, keys);
-        // Keys that expire soon are queried too, but nobody waits for them.
+        // Entries that expire soon are read again too, but no reader waits for that.
         let wanted: Vec<&CacheKey> = cached.iter().filter(|c| c.age != Age::Fresh).map(|c| &c.key).collect();
         let (flights, first) = self.coalescer.join(&view, query, &wanted);
         if let Some(first) = first {
@@ -71,7 +72,7 @@ impl<S: ViewSource> CachedReader<S> {
         lookups
     }
 
-    /// How long an answer of a view may be served again.
+    /// How long values of a view may be served again.
     pub fn ttl(&self, view: &View) -> Duration {
         self.cache.ttl(view)
     }
@@ -81,7 +82,8 @@ impl<S: ViewSource> CachedReader<S> {
         &self.source
     }
 
-    /// What the cache holds of the keys. Counts hits and misses where the cache may answer.
+    /// Looks the keys up in the cache. An entry counts as expired if this query must not be answered from the cache;
+    /// then neither hits nor misses are counted.
     fn cached(&self, view: &Arc<CachedView>, query: &ViewQuery, keys: &[KeyText]) -> Vec<CachedKey> {
         let ttl = self.cache.ttl(query.view());
         let cached = |key: &KeyText| {
@@ -102,7 +104,7 @@ impl<S: ViewSource> CachedReader<S> {
         cached
     }
 
-    /// Makes a query, and then each query that may be made because it has ended.
+    /// Makes a query. When it has ended, makes the query that waited for that, and so on until none waits.
     fn make_queries(&self, first: CoalescedQuery) -> impl Future<Output = ()> + Send + use<S> {
         let (source, cache, coalescer) = (self.source.clone(), self.cache.clone(), self.coalescer.clone());
         async move {
@@ -117,7 +119,8 @@ impl<S: ViewSource> CachedReader<S> {
     }
 }
 
-/// Asks the store for all keys of a query. A crash is an outcome too: other queries wait for this one to end.
+/// Asks the store for all keys of a query. A panic becomes an error here, because other queries wait for this one to
+/// end.
 async fn make_query<S: ViewSource>(source: &S, query: &CoalescedQuery) -> QueryOutcome {
     let keys: Vec<KeyText> = query.keys.iter().map(|key| key.key.clone()).collect();
     let reading = AssertUnwindSafe(source.read(&query.query, &keys)).catch_unwind().await;
@@ -126,7 +129,7 @@ async fn make_query<S: ViewSource>(source: &S, query: &CoalescedQuery) -> QueryO
     Ok(Arc::new(keys.into_iter().zip(shared).collect()))
 }
 
-/// Caches the answers of a query, where the view allows it. An answer that cannot be read is not cached.
+/// Caches what a query found, if the view allows it. Does not cache what cannot be read.
 fn keep(cache: &ResultCache, query: &CoalescedQuery, outcome: &QueryOutcome, asked: Instant) {
     let Ok(answers) = outcome else { return };
     if cache.ttl(query.query.view()).is_zero() {
@@ -139,7 +142,7 @@ fn keep(cache: &ResultCache, query: &CoalescedQuery, outcome: &QueryOutcome, ask
     cache.insert(query.keys.iter().filter_map(entry));
 }
 
-/// What a reader gets from the query that it waited for, and the last entry of the cache.
+/// What a reader gets: the outcome of the query that it waited for, or else the values of its last cache entry.
 fn lookup(outcome: QueryOutcome, key: &KeyText, last: Option<CacheEntry>) -> Lookup {
     let reason = match outcome.map(|answers| answers.get(key).cloned()) {
         Ok(Some(found)) => return Lookup::Current(found),
