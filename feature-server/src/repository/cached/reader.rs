@@ -34,7 +34,7 @@ pub enum Lookup {
     Unavailable(String),
 }
 
-/// A key, and its entry in the cache.
+/// One key, with its entry in the cache.
 struct CachedKey {
     key: CacheKey,
     entry: Option<CacheEntry>,
@@ -82,8 +82,7 @@ impl<S: ViewSource> CachedReader<S> {
         &self.source
     }
 
-    /// Looks the keys up in the cache. An entry counts as expired if this query must not be answered from the cache;
-    /// then neither hits nor misses are counted.
+    /// Looks the keys up in the cache. Counts hits and misses where the cache may answer.
     fn cached(&self, view: &Arc<CachedView>, query: &ViewQuery, keys: &[KeyText]) -> Vec<CachedKey> {
         let ttl = self.cache.ttl(query.view());
         let cached = |key: &KeyText| {
@@ -92,6 +91,7 @@ impl<S: ViewSource> CachedReader<S> {
             let entry = self.cache.get(&key);
             let age = match (&entry, query.freshness) {
                 (Some(entry), Freshness::Cached) => self.cache.age(entry, ttl),
+                // The entry is kept for `lookup`, in case the store cannot be read.
                 (None, _) | (_, Freshness::ReadNow) => Age::Expired,
             };
             CachedKey { key, entry, age }
@@ -142,7 +142,7 @@ fn keep(cache: &ResultCache, query: &CoalescedQuery, outcome: &QueryOutcome, ask
     cache.insert(query.keys.iter().filter_map(entry));
 }
 
-/// What a reader gets: the outcome of the query that it waited for, or else the values of its last cache entry.
+/// The result for a reader: the outcome of the query that it waited for, or else the last entry of the cache.
 fn lookup(outcome: QueryOutcome, key: &KeyText, last: Option<CacheEntry>) -> Lookup {
     let reason = match outcome.map(|answers| answers.get(key).cloned()) {
         Ok(Some(found)) => return Lookup::Current(found),
