@@ -10,7 +10,7 @@ use millrace_common::log::Group;
 #[derive(Clone, Debug, Parser)]
 #[command(name = "millrace-bench")]
 pub struct Arguments {
-    /// What to measure.
+    /// The measurement.
     #[command(subcommand)]
     pub what: What,
 
@@ -35,7 +35,7 @@ pub struct Arguments {
     pub only: Option<String>,
 }
 
-/// What the program does.
+/// The command.
 #[derive(Clone, Debug, Subcommand)]
 pub enum What {
     /// A measurement.
@@ -76,7 +76,7 @@ pub enum Bare {
     Reader(BareArgs),
 }
 
-/// Where a peer listens and what it reads.
+/// The address and the data of a peer.
 #[derive(Clone, Debug, Args)]
 pub struct BareArgs {
     /// The address to listen on. The peer prints it.

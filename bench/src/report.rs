@@ -32,7 +32,7 @@ pub enum Aim {
 /// Both sides of one measurement, over all rounds.
 #[derive(Clone, Debug)]
 pub struct Row {
-    /// What was measured.
+    /// The name of the measurement.
     pub what: String,
     /// The unit.
     pub unit: &'static str,

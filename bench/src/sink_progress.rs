@@ -24,7 +24,7 @@ impl SinkProgress {
         self.done
     }
 
-    /// Looks at the cursors, so many seconds after the begin.
+    /// Takes in the cursors at this many seconds after the begin.
     #[expect(clippy::cast_precision_loss, reason = "entries of a run")]
     pub fn look(&mut self, group: Group, partitions: &[PartitionStatus], seconds: f64) {
         let cursor = |partition: &PartitionStatus| {

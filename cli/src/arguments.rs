@@ -87,8 +87,8 @@ impl Arguments {
     }
 }
 
-/// What a running `millrace dev` gives for an argument of a subcommand, by the names of both. Services are
-/// told everything, so they get nothing.
+/// The value that a running `millrace dev` has for an argument of a subcommand. None for the services, which are
+/// configured in full.
 fn default_of<'d>(dev: &'d RunningDev, subcommand: &str, argument: &str) -> Option<&'d str> {
     match (subcommand, argument) {
         (name, _) if is_service(name) => None,

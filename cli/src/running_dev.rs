@@ -8,7 +8,7 @@ use anyhow::Context;
 use millrace_devstack::process::ProcessIdentity;
 use serde::{Deserialize, Serialize};
 
-/// The folder of `millrace dev`, unless told otherwise.
+/// The default folder of `millrace dev`.
 pub const DEFAULT_DIR: &str = ".millrace/dev";
 /// The setting of that folder.
 pub const DIR_VARIABLE: &str = "MILLRACE_DEV_DIR";

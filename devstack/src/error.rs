@@ -26,9 +26,9 @@ pub enum DevstackError {
     /// A program ended with an error.
     #[error("{command} failed:\n{output}")]
     Command {
-        /// What was run.
+        /// The command line.
         command: String,
-        /// The end of what it printed.
+        /// The end of its output.
         output: String,
     },
     /// A setting is not an address.
@@ -55,9 +55,9 @@ pub enum DevstackError {
     /// A tool is missing and cannot be fetched here.
     #[error("{tool} is missing: {advice}")]
     Missing {
-        /// What is missing.
+        /// The missing tool.
         tool: &'static str,
-        /// What a person can do.
+        /// The remedy.
         advice: String,
     },
     /// A store or service ended, or did not answer in time.

@@ -1,4 +1,4 @@
-//! The three stores by name: what each is called, where its files are, and which variable carries its URL.
+//! The three stores by name: for people, for their folders, and for the variables of their URLs.
 
 use serde::{Deserialize, Serialize};
 

@@ -35,7 +35,7 @@ pub(crate) struct NativeStore {
 }
 
 impl NativeStore {
-    /// Fetches what is missing, starts the store on a free port, and waits until it answers. Blocks.
+    /// Fetches the store's program if it is missing, starts it on a free port, and waits until it answers. Blocks.
     pub(crate) fn start_fresh(kind: StoreKind, options: &StackOptions) -> Result<Self, DevstackError> {
         let data = options.dir.join(kind.folder());
         std::fs::create_dir_all(&data).map_err(DevstackError::file(&data))?;

@@ -72,7 +72,7 @@ async fn prepare(args: &DevArgs, stores: &StoreConfig, stack: &Stack) -> anyhow:
     Ok(stores)
 }
 
-/// Runs the services until told to stop.
+/// Runs the services until the stop signal.
 async fn serve(
     args: &DevArgs,
     stores: &StoreConfig,
@@ -135,7 +135,7 @@ fn addresses(stores: &StoreConfig, services: &[Service]) -> anyhow::Result<Runni
     })
 }
 
-/// Until told to stop: reports a service that has ended, and starts it again.
+/// Reports each service that ends, and starts it again, until the stop signal.
 async fn watch(services: &mut [Service], shutdown: &CancellationToken) {
     let mut every = tokio::time::interval(std::time::Duration::from_secs(1));
     while shutdown.run_until_cancelled(every.tick()).await.is_some() {

@@ -9,7 +9,7 @@ use millrace_common::process::{Readiness, admin_routes, drain, metrics_upkeep, s
 use millrace_common::{healthcheck, listen, telemetry};
 use tokio_util::sync::CancellationToken;
 
-/// The port of `/healthz`, `/readyz` and `/metrics`, unless told otherwise.
+/// The default port of `/healthz`, `/readyz` and `/metrics`.
 const PORT: u16 = 9103;
 
 /// Runs batch views when they are due. Several can run at once: one leads, the others stand by.

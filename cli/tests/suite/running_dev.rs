@@ -85,7 +85,7 @@ fn a_stores_url_that_is_given_replaces_all_of_them() {
         assert!(!failed.contains("millrace dev") && failed.starts_with("Error: "), "{arguments:?}: {failed}");
     }
     let help = help(folder.path(), "run-jobs");
-    assert!(help.contains("[default: mongodb://127.0.0.1:27017]"), "services are told their stores: {help}");
+    assert!(help.contains("[default: mongodb://127.0.0.1:27017]"), "services do not use them: {help}");
 }
 
 #[test]

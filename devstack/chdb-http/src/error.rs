@@ -18,7 +18,7 @@ pub enum OpenError {
     /// The shared library is missing, damaged or of another kind.
     #[error("failed to load {path}: {source}")]
     Library {
-        /// What was to be loaded.
+        /// The library.
         path: PathBuf,
         /// The loader's reason.
         source: libloading::Error,

@@ -34,7 +34,7 @@ pub struct Options {
     /// The data folder; made if missing, used by one process at a time
     #[arg(long, value_name = "DIR")]
     pub path: PathBuf,
-    /// Where to listen; keep it on loopback, there are no users and passwords
+    /// The address to listen on. Keep it on loopback: there are no users and passwords
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8123")]
     pub listen: String,
     /// How many queries run at once; more wait for their turn. INSERTs wait too, so leave room beside long SELECTs

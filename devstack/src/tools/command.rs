@@ -15,7 +15,7 @@ pub(crate) fn on_path(name: &str) -> Option<PathBuf> {
     std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
 }
 
-/// Runs a program to its end and returns what it printed on stdout.
+/// Runs a program to its end and returns its standard output.
 pub(crate) fn run(command: &mut Command) -> Result<String, DevstackError> {
     let program = command.get_program().to_string_lossy().into_owned();
     let output = command.stdin(Stdio::null()).output().map_err(|source| DevstackError::Program { program, source })?;
