@@ -55,6 +55,8 @@ pub enum Measure {
     Ingest,
     /// Appends/s of the hand-written connection to the log, beside the Redis driver. Not part of `all`.
     Append,
+    /// REST documents/s of the hand-written writer, beside serde_json. Not part of `all`.
+    Json,
     /// How fast each consumer drains a full log.
     Drain,
     /// Reads/s of the feature server, and how long they take.

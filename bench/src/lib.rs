@@ -50,6 +50,9 @@ async fn measure_all(stores: &BenchStores, scale: &Scale, what: Measure, report:
     if what == Measure::Append {
         measure::append::run(stores, scale, report).await?;
     }
+    if what == Measure::Json {
+        measure::json::run(scale, report)?;
+    }
     if wanted(Measure::Ingest) {
         measure::ingest::run(stores, scale, report).await?;
     }

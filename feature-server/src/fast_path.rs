@@ -9,6 +9,6 @@
 
 pub(crate) mod features;
 mod fields;
-pub(crate) mod json;
+pub mod json;
 pub(crate) mod protobuf;
 mod value;

@@ -5,7 +5,7 @@ mod catalog;
 mod config;
 mod endpoints;
 mod error;
-mod fast_path;
+pub mod fast_path;
 mod filter;
 mod graphql;
 mod grpc;

@@ -4,6 +4,7 @@
 pub mod append;
 pub mod drain;
 pub mod ingest;
+pub mod json;
 pub mod materialize;
 pub mod memory;
 pub mod servable;

@@ -9,11 +9,11 @@ use serde::Serialize;
 use crate::instant::rfc3339;
 
 /// The result of writing a value.
-pub(crate) type JsonResult = Result<(), serde_json::Error>;
+pub type JsonResult = Result<(), serde_json::Error>;
 
 /// A document while it is written. A comma follows each value, and the end of the object or list removes the last one.
 #[derive(Default)]
-pub(crate) struct JsonWriter {
+pub struct JsonWriter {
     bytes: Vec<u8>,
     /// The last instant and its text. The features of a view share one instant, so it is often the next one too.
     instant: Option<(i64, String)>,
@@ -21,42 +21,42 @@ pub(crate) struct JsonWriter {
 
 impl JsonWriter {
     /// Reserves room for a document of that length.
-    pub(crate) fn with_capacity(bytes: usize) -> Self {
+    pub fn with_capacity(bytes: usize) -> Self {
         Self { bytes: Vec::with_capacity(bytes), instant: None }
     }
 
     /// Writes an object, of which `write` writes the names and values.
-    pub(crate) fn object(&mut self, write: impl FnOnce(&mut Self) -> JsonResult) -> JsonResult {
+    pub fn object(&mut self, write: impl FnOnce(&mut Self) -> JsonResult) -> JsonResult {
         self.enclosed(b'{', b'}', write)
     }
 
     /// Writes a list, of which `write` writes the values.
-    pub(crate) fn list(&mut self, write: impl FnOnce(&mut Self) -> JsonResult) -> JsonResult {
+    pub fn list(&mut self, write: impl FnOnce(&mut Self) -> JsonResult) -> JsonResult {
         self.enclosed(b'[', b']', write)
     }
 
     /// Writes the name of the value that comes next.
-    pub(crate) fn name(&mut self, name: &str) -> &mut Self {
+    pub fn name(&mut self, name: &str) -> &mut Self {
         self.quoted(name);
         self.bytes.push(b':');
         self
     }
 
     /// Writes any value.
-    pub(crate) fn value<T: Serialize + ?Sized>(&mut self, value: &T) -> JsonResult {
+    pub fn value<T: Serialize + ?Sized>(&mut self, value: &T) -> JsonResult {
         serde_json::to_writer(&mut self.bytes, value)?;
         self.bytes.push(b',');
         Ok(())
     }
 
     /// Writes a text in which no character needs an escape.
-    pub(crate) fn plain(&mut self, text: &str) {
+    pub fn plain(&mut self, text: &str) {
         self.quoted(text);
         self.bytes.push(b',');
     }
 
     /// Writes an instant in epoch ms as RFC 3339, to the millisecond.
-    pub(crate) fn instant(&mut self, ms: i64) {
+    pub fn instant(&mut self, ms: i64) {
         let text = match self.instant.take() {
             Some((last, text)) if last == ms => text,
             _ => rfc3339(ms),
@@ -66,7 +66,7 @@ impl JsonWriter {
     }
 
     /// Writes an instant, or null.
-    pub(crate) fn maybe_instant(&mut self, ms: Option<i64>) -> JsonResult {
+    pub fn maybe_instant(&mut self, ms: Option<i64>) -> JsonResult {
         match ms {
             Some(ms) => self.instant(ms),
             None => self.value(&())?,
@@ -75,7 +75,7 @@ impl JsonWriter {
     }
 
     /// Writes a key as readers write it: an integer as a number, a text as it is, a composite key as its canonical text.
-    pub(crate) fn key(&mut self, entity: &Entity, key: &KeyText) -> JsonResult {
+    pub fn key(&mut self, entity: &Entity, key: &KeyText) -> JsonResult {
         match entity.key.as_slice() {
             [(_, KeyType::Int64)] => self.key_part(KeyType::Int64, key.as_str()),
             [(_, kind)] => self.key_part(*kind, key.parts().first().map_or("", String::as_str)),
@@ -84,7 +84,7 @@ impl JsonWriter {
     }
 
     /// Writes one part of a key.
-    pub(crate) fn key_part(&mut self, kind: KeyType, text: &str) -> JsonResult {
+    pub fn key_part(&mut self, kind: KeyType, text: &str) -> JsonResult {
         match (kind, text.parse::<i64>()) {
             (KeyType::Int64, Ok(int)) => self.value(&int_json(int.into())),
             _ => self.value(text),
@@ -92,7 +92,7 @@ impl JsonWriter {
     }
 
     /// The document.
-    pub(crate) fn finish(mut self) -> Vec<u8> {
+    pub fn finish(mut self) -> Vec<u8> {
         self.bytes.pop_if(|last| *last == b',');
         self.bytes
     }
