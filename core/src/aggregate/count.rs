@@ -69,7 +69,7 @@ impl Fold for Count {
         format!("toString(countIf({}))", input.counts)
     }
 
-    fn from_sql(&self, text: &str) -> Option<u64> {
+    fn read_sql(&self, text: &str) -> Option<u64> {
         text.parse().ok()
     }
 }

@@ -197,7 +197,7 @@ impl Fold for DistinctCount {
     }
 
     /// SQL hands back how many there are, not which: no state can be made of that.
-    fn from_sql(&self, _: &str) -> Option<Distinct> {
+    fn read_sql(&self, _: &str) -> Option<Distinct> {
         None
     }
 

@@ -75,7 +75,7 @@ impl Fold for First {
         format!("toString(argMinOrNullIf({value}, ({STAMP_COLUMNS}), {counts}))")
     }
 
-    fn from_sql(&self, text: &str) -> Option<Edge> {
+    fn read_sql(&self, text: &str) -> Option<Edge> {
         Edge::from_sql(&self.input, text)
     }
 }

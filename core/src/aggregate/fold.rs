@@ -62,10 +62,10 @@ pub trait Fold: Sized {
     /// The aggregate over the rows of one key in ClickHouse, as a text that [`finish_sql`](Self::finish_sql) reads.
     fn sql(&self, input: &SqlInput<'_>) -> String;
     /// The state that such a text describes; None where it describes none.
-    fn from_sql(&self, text: &str) -> Option<Self::State>;
+    fn read_sql(&self, text: &str) -> Option<Self::State>;
     /// The value that readers see, from SQL's text. NULL is the empty state.
     fn finish_sql(&self, text: Option<&str>, at: At) -> Result<Option<Json>, FinishError> {
-        let state = text.map_or_else(|| Some(self.empty()), |text| self.from_sql(text));
+        let state = text.map_or_else(|| Some(self.empty()), |text| self.read_sql(text));
         self.finish(&state.ok_or_else(|| sql::unreadable(text))?, at)
     }
 }

@@ -75,7 +75,7 @@ impl Fold for Last {
         format!("toString(argMaxOrNullIf({value}, ({STAMP_COLUMNS}), {counts}))")
     }
 
-    fn from_sql(&self, text: &str) -> Option<Edge> {
+    fn read_sql(&self, text: &str) -> Option<Edge> {
         Edge::from_sql(&self.input, text)
     }
 }

@@ -119,7 +119,7 @@ impl Fold for LastN {
         )
     }
 
-    fn from_sql(&self, text: &str) -> Option<Latest> {
+    fn read_sql(&self, text: &str) -> Option<Latest> {
         let texts: Vec<String> = serde_json::from_str(text).ok()?;
         texts.iter().map(|text| sql::scalar(&self.input, text).map(Stamped::from_sql)).collect()
     }

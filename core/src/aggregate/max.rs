@@ -74,7 +74,7 @@ impl Fold for Max {
         format!("toString(maxOrNullIf({value}, {counts}))")
     }
 
-    fn from_sql(&self, text: &str) -> Option<Extreme> {
+    fn read_sql(&self, text: &str) -> Option<Extreme> {
         Extreme::from_sql(&self.input, text)
     }
 }

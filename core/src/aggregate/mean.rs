@@ -80,7 +80,7 @@ impl Fold for Mean {
         format!("concat(toString({}), '|', toString(countIf({})))", sql_total(&self.input, input), input.counts)
     }
 
-    fn from_sql(&self, text: &str) -> Option<MeanState> {
+    fn read_sql(&self, text: &str) -> Option<MeanState> {
         let (total, count) = text.split_once('|')?;
         Some(MeanState { total: Total::from_sql(&self.input, total)?, count: count.parse().ok()? })
     }

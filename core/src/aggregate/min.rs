@@ -74,7 +74,7 @@ impl Fold for Min {
         format!("toString(minOrNullIf({value}, {counts}))")
     }
 
-    fn from_sql(&self, text: &str) -> Option<Extreme> {
+    fn read_sql(&self, text: &str) -> Option<Extreme> {
         Extreme::from_sql(&self.input, text)
     }
 }

@@ -71,7 +71,7 @@ impl Fold for Sum {
         format!("toString({})", sql_total(&self.input, input))
     }
 
-    fn from_sql(&self, text: &str) -> Option<Total> {
+    fn read_sql(&self, text: &str) -> Option<Total> {
         Total::from_sql(&self.input, text)
     }
 }
