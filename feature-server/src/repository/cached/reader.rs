@@ -142,7 +142,7 @@ fn keep(cache: &ResultCache, query: &CoalescedQuery, outcome: &QueryOutcome, ask
     cache.insert(query.keys.iter().filter_map(entry));
 }
 
-/// The result for a reader: the outcome of the query that it waited for, or else the last entry of the cache.
+/// The result for a reader: the outcome of the query that it waited for, or else the values of its last cache entry.
 fn lookup(outcome: QueryOutcome, key: &KeyText, last: Option<CacheEntry>) -> Lookup {
     let reason = match outcome.map(|answers| answers.get(key).cloned()) {
         Ok(Some(found)) => return Lookup::Current(found),
