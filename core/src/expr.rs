@@ -1,6 +1,7 @@
-//! A small, safe expression language over the columns of a row: constants, exact arithmetic, comparisons, casts and null
-//! handling. It reads only the row that it is given. The meaning of columns is left to its users; `millrace replay`
-//! computes the fields of events with it.
+//! A small expression language over one row of a file. It has constants, the row's columns and number, exact addition,
+//! subtraction and multiplication, comparisons, `and`, `or` and `not`, joining of texts, casts, and null handling as in SQL.
+//! An expression can read nothing but its row. The mappings of `millrace replay` compute the fields of events with it.
+//! Reading the file and finding its columns are left to `replay`.
 
 mod arithmetic;
 mod cast;

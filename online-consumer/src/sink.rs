@@ -1,5 +1,6 @@
-//! The sink of an online store: each slot that a batch touches is put once, monotonically. It holds no lock. A put that
-//! finds a newer slot is refused, and the sink begins again at the cursor.
+//! The sink of an online store: for each batch it loads the slots that are missing in memory, absorbs the events, and puts
+//! each changed slot once. It takes no lock. The store refuses a put over a newer slot; then the worker's loop begins
+//! again at the cursor. Reading events and absorbing them are left to `extract` and `fold`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,14 +18,15 @@ use millrace_core::slot::Slot;
 use crate::extract::SlotIndex;
 use crate::fold::Fold;
 
-/// The slots of a partition that stay in memory between batches.
+/// The most slots of a partition that stay in memory between batches. With more, all of them are dropped and loaded again.
 const HOT_SLOTS: usize = 100_000;
-/// The events that are taken apart at once: their inputs for all views stay in the processor's cache.
+/// The events of a batch that are extracted and absorbed together: their inputs for all views fit the processor's cache.
 const EVENTS_AT_ONCE: usize = 2_000;
-/// The most entries of a batch of the Redis sink. It bounds memory: about half a kilobyte each in every partition.
+/// The most entries to which a Redis sink that is far behind enlarges its batches. It bounds memory: an entry takes about
+/// half a kilobyte, and each partition has a batch.
 const MAX_BATCH: usize = 50_000;
-/// How long the MongoDB sink gathers events of the same documents: a profile changes slowly, and a write costs more than
-/// one of Redis. So a hot entity is written a few times a second, whatever its rate of events.
+/// How long the MongoDB sink gathers events before it writes. Profiles change slowly, and a write costs more in MongoDB than
+/// in Redis. So while batches are not full, the document of a hot entity is written about four times a second.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Writes the views of one store, for one partition. Each sink has a position of its own, so that a store that is
@@ -45,8 +47,9 @@ pub type RedisSink = OnlineSink<FeatureSlots>;
 pub type MongoSink = OnlineSink<ProfileStore>;
 
 impl RedisSink {
-    /// A sink of one partition. It reads up to `batch_entries` at once and never waits for more. Far behind it reads more,
-    /// so that more writes of hot keys coalesce; such a commit still ends well within a lease.
+    /// A sink of one partition. It reads up to `batch_entries` entries at once and does not wait for more. While the log has
+    /// more than that, it reads up to five times as many, so that each hot key is written less often. Such a commit still
+    /// ends well within a lease.
     pub fn new(store: FeatureStore, names: Names, partition: Partition, batch_entries: usize) -> Self {
         let far_behind = (batch_entries * 5).min(MAX_BATCH).max(batch_entries);
         let limits = BatchLimits { entries: batch_entries, linger: Duration::ZERO, far_behind };
@@ -55,7 +58,8 @@ impl RedisSink {
 }
 
 impl MongoSink {
-    /// A sink of one partition. It flushes after `batch_entries` entries or a quarter of a second.
+    /// A sink of one partition. A batch is written when it has `batch_entries` entries, or when it has waited as long as the
+    /// linger of its limits says.
     pub fn new(store: ProfileStore, partition: Partition, batch_entries: usize) -> Self {
         Self::over(store, partition, BatchLimits::new(batch_entries, FLUSH_INTERVAL))
     }
@@ -67,6 +71,7 @@ impl<S: OnlineStore> OnlineSink<S> {
         Self { fold, store, writer: SlotWriter::Partition(partition), limits, prepared: None }
     }
 
+    /// Prepares the store for the views of the batch, once for each version of the definitions.
     async fn prepare(&mut self, batch: &Batch) -> Result<(), SinkError> {
         if self.prepared == Some(batch.version) {
             return Ok(());
@@ -78,6 +83,8 @@ impl<S: OnlineStore> OnlineSink<S> {
         Ok(())
     }
 
+    /// Loads the slots that are missing in memory. A stored slot that cannot be read is noted in the fold, which
+    /// dead-letters its entries.
     async fn load(&mut self, batch: &Batch, missing: &[SlotIndex]) -> Result<(), SinkError> {
         if missing.is_empty() {
             return Ok(());
@@ -120,7 +127,8 @@ impl<S: OnlineStore> OnlineSink<S> {
                 SlotOutcome::Refused(reason) => {
                     refused.insert(index, reason);
                 }
-                // What is there instead of a slot is found again by loading it, where only its own entries fail.
+                // A newer slot is stored, or something that is not a slot. Both are found when the slot is loaded again: the
+                // first is used, and of the second only its own entries are dead-lettered.
                 SlotOutcome::Stale | SlotOutcome::NotASlot(_) => return Err(SinkError::Stale),
             }
         }
@@ -142,6 +150,8 @@ impl<S: OnlineStore> Sink for OnlineSink<S> {
         Ok(())
     }
 
+    // After an error the loop calls this again with the same batch. The slots skip what they have absorbed, and those that
+    // are not durable yet are still dirty.
     async fn commit<F: Fence>(&mut self, batch: &Batch, _: &F) -> Result<Vec<DeadLetter>, SinkError> {
         self.fold.begin(batch);
         let mut dead = Vec::new();

@@ -1,4 +1,5 @@
-//! Calls to the log that wait while it is unavailable.
+//! Calls to the log that are retried while it is unavailable. Retries of calls to other stores are left to `query` and
+//! `write`, which use the same delays.
 
 use std::time::Duration;
 
@@ -9,10 +10,11 @@ use super::progress::RunProgress;
 use crate::backoff::BackOff;
 use crate::log::LogError;
 
-/// The delays between attempts at a store that is unavailable.
+/// The delays between the attempts of a run at a store that is unavailable, or at the log.
 pub(super) const BACK_OFF: BackOff = BackOff::new(Duration::from_millis(100), Duration::from_secs(5));
 
-/// Repeats a call to the log until it is answered, or until `stop`.
+/// Retries a call to the log while the log is unavailable, and shows in `progress` that the run waits. Returns the answer,
+/// the log's error if a retry cannot help, or [`JobError::Stopped`] as soon as `stop` is cancelled.
 pub(super) async fn patient<T, F: Future<Output = Result<T, LogError>>>(
     progress: &RunProgress,
     stop: &CancellationToken,
@@ -32,7 +34,8 @@ pub(super) async fn patient<T, F: Future<Output = Result<T, LogError>>>(
     }
 }
 
-/// As [`patient`], but makes the call once even after `stop`: rows are written already, so the log must hear of them.
+/// As [`patient`], but makes the first call even after `stop`, so that a run that was told to stop is still recorded. If the
+/// log is unavailable then, it gives up; the next run of the view records this one as abandoned.
 pub(super) async fn insist<T, F: Future<Output = Result<T, LogError>>>(
     progress: &RunProgress,
     stop: &CancellationToken,

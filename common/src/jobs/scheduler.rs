@@ -1,7 +1,10 @@
-//! Begins the runs that are due. One process of an installation leads, by a lease; the others stand by. A view is due when
-//! the latest tick of its schedule is later than any instant for which a run has ended, so a missed tick is caught up once.
-//! All this follows from the definitions, the clock and the records of the jobs, so a new leader needs nothing else. Of the
-//! views that are due, the one that has waited longest begins first.
+//! Begins the runs of batch views that are due. One process of an installation leads, by a lease; the others stand by. The
+//! run itself is left to `run`, and the limit on runs at once to `in_flight`.
+//!
+//! A view is due when the latest tick of its schedule is later than every instant for which a run has succeeded or failed.
+//! So ticks that were missed are caught up by one run, for the latest of them; a failed run is not repeated before the
+//! next tick; an interrupted or abandoned one is repeated. The view that has waited longest begins first. A new leader
+//! needs only the definitions, the clock and the records of the jobs to decide the same.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,17 +23,18 @@ use crate::log::job::{self, JobState, RunOutcome};
 use crate::log::{Acquisition, Lease, OnExpiry};
 use crate::process::Readiness;
 
-/// How often it checks the clock, the definitions and the jobs.
+/// How often the scheduler checks which views are due.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 
-/// How the scheduler works.
+/// The settings of a scheduler.
 #[derive(Clone, Debug)]
 pub struct SchedulerConfig {
-    /// Its name, unique in the installation.
+    /// The name of this process as owner of the scheduler's lease, unique in the installation.
     pub owner: String,
-    /// The most runs at once; one that waits for its store does not count.
+    /// The most runs at once. A run does not count while it waits for the online store that it writes into.
     pub parallel: usize,
-    /// How long runs in flight may take to finish after a stop. Then they are interrupted.
+    /// The grace period: how long the process may take to end after a stop. Runs get nine tenths of it to finish; then they
+    /// are interrupted.
     pub grace: Duration,
 }
 
@@ -67,6 +71,8 @@ pub async fn run_scheduler(
 }
 
 impl Scheduler {
+    /// Shows the age and the last run of each batch view, and starts the runs that are due if this process leads. An error
+    /// follows the words "waiting for" in the readiness.
     async fn check(&mut self) -> anyhow::Result<()> {
         let leads = self.lead().await?;
         let Some(CurrentDefinitions { definitions, .. }) = self.follower.current().await? else {
@@ -86,7 +92,7 @@ impl Scheduler {
         Ok(())
     }
 
-    /// Whether this process schedules now.
+    /// Acquires the lease if it is free. Returns whether this process holds it, and so leads.
     async fn lead(&mut self) -> anyhow::Result<bool> {
         if self.lease.as_ref().is_some_and(|lease| lease.lost().is_cancelled()) {
             tracing::warn!("another scheduler has taken over; standing by");
@@ -107,6 +113,7 @@ impl Scheduler {
         Ok(self.lease.is_some())
     }
 
+    /// Starts a run, unless there is no room for it now.
     fn start(&mut self, job: Job) {
         let view = &job.definitions.clone().views[job.view];
         if !self.in_flight.has_room_for(view) {
@@ -119,7 +126,7 @@ impl Scheduler {
     }
 
     async fn stop(mut self) {
-        // A tenth of the grace period is for recording that they were interrupted.
+        // The last tenth of the grace period is for recording which runs were interrupted.
         if tokio::time::timeout(self.config.grace.mul_f64(0.9), self.in_flight.finish()).await.is_err() {
             self.interrupt.cancel();
             self.in_flight.finish().await;
@@ -130,21 +137,22 @@ impl Scheduler {
     }
 }
 
-/// The views that a query computes, with their indices.
+/// The batch views of these definitions, each with its index in them.
 pub fn batch_views(definitions: &Definitions) -> Vec<(usize, &View)> {
     definitions.views.iter().enumerate().filter(|(_, view)| view.batch.is_some()).collect()
 }
 
-/// A run that is to begin.
+/// The run for which a view is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Due {
-    /// The instant that the view must be computed for.
+    /// The instant as of which the view must be computed: the latest tick, epoch ms.
     as_of: i64,
-    /// The first tick for which it was not computed. None, which sorts first, where it never was.
+    /// The first tick after the latest instant for which a run has succeeded or failed, epoch ms: the view has waited since
+    /// then. None, which sorts first, if there is no such run.
     since: Option<i64>,
 }
 
-/// The views that must be computed now, each with its instant. The one that has waited longest comes first.
+/// The indices of the views that are due, each with the instant to compute. The view that has waited longest comes first.
 fn all_due(views: &[(usize, &View)], states: &[JobState], now: i64) -> Vec<(usize, i64)> {
     let due = views.iter().zip(states).filter_map(|((index, view), state)| Some((due(view, state, now)?, *index)));
     let mut all: Vec<(Due, usize)> = due.collect();
@@ -152,7 +160,7 @@ fn all_due(views: &[(usize, &View)], states: &[JobState], now: i64) -> Vec<(usiz
     all.into_iter().map(|(due, index)| (index, due.as_of)).collect()
 }
 
-/// Whether a view must be computed now.
+/// The run for which a view is due. None if it is not due, or has no schedule.
 fn due(view: &View, state: &JobState, now: i64) -> Option<Due> {
     let schedule = view.batch.as_ref()?.schedule.as_ref()?;
     let as_of = schedule.latest(now)?;
@@ -160,8 +168,8 @@ fn due(view: &View, state: &JobState, now: i64) -> Option<Due> {
     (as_of > 0 && state.settled.is_none_or(|settled| settled < as_of)).then_some(Due { as_of, since })
 }
 
-/// Sets the gauge of the age of the values that readers get, or of the time for which there should have been some. Alert
-/// on it.
+/// Sets the gauge of a batch view's age: `now` minus the instant of the last run that succeeded, or of the first run if
+/// none has succeeded. Sets nothing before the first run. Operators alert on this gauge.
 #[expect(clippy::cast_precision_loss, reason = "seconds for a gauge")]
 pub fn show_age(view: &View, state: &JobState, now: i64) {
     if let Some(as_of) = state.completed.map(|completed| completed.run.as_of).or(state.first) {
@@ -170,7 +178,7 @@ pub fn show_age(view: &View, state: &JobState, now: i64) {
     }
 }
 
-/// Sets the gauge of whether the last run failed or died.
+/// Sets the gauge that is 0 if the last run succeeded, and 1 if it failed or was abandoned. Interrupted runs do not count.
 fn show_last_run(view: &View, state: &JobState) {
     if let Some(outcome) = state.last {
         let failed = f64::from(u8::from(outcome != RunOutcome::Succeeded));

@@ -1,5 +1,6 @@
-//! The memory of the log's Redis. It must never evict. Well below its limit the log stops taking events, so that
-//! consumers keep room to drain it.
+//! Reads how full the memory of the log's Redis is, and refuses a Redis that may evict entries. What follows from a full
+//! memory is left to others: the appender refuses events well below the limit, so that consumers have room to drain the
+//! log, and the worker keeps fewer old entries.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,10 +14,10 @@ use super::link::Link;
 use super::value;
 
 const DOING: &str = "read the log's memory";
-/// How often memory is looked at: at 100 MB/s of appends, 25 MB pass unlast.
+/// How often the gauge reads the memory. At 100 MB/s of appends, 25 MB arrive between two readings.
 const EVERY: Duration = Duration::from_millis(250);
 
-/// Memory of the log's Redis.
+/// How full the memory of the log's Redis is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pressure {
     /// Bytes in use.
@@ -26,14 +27,14 @@ pub struct Pressure {
 }
 
 impl Pressure {
-    /// The used part of the limit; 0 without a limit.
+    /// The part of the limit that is in use: 1 is full; 0 without a limit.
     #[expect(clippy::cast_precision_loss, reason = "a ratio for people and a threshold")]
     pub fn ratio(self) -> f64 {
         if self.limit == 0 { 0.0 } else { self.used as f64 / self.limit as f64 }
     }
 }
 
-/// Refuses a Redis that may evict entries.
+/// Returns [`LogError::Evicts`] unless the Redis has the policy `noeviction`, because an evicted entry would be lost.
 pub(super) async fn check_policy(connection: &mut MultiplexedConnection) -> Result<(), LogError> {
     let info: String = info_command().query_async(connection).await.map_err(failed(DOING))?;
     match field(&info, "maxmemory_policy") {
@@ -43,7 +44,7 @@ pub(super) async fn check_policy(connection: &mut MultiplexedConnection) -> Resu
     }
 }
 
-/// Reads the memory at intervals, as long as it is alive.
+/// A task that reads the memory at intervals until the gauge is dropped.
 pub(super) struct MemoryGauge {
     last: Arc<LastReading>,
     task: JoinHandle<()>,
@@ -67,7 +68,7 @@ impl LastReading {
 }
 
 impl MemoryGauge {
-    /// Reads the memory once, then starts the task that goes on reading it.
+    /// Reads the memory once, then starts the task.
     pub(super) async fn start(link: Link) -> Result<Self, LogError> {
         let last = Arc::<LastReading>::default();
         last.set(read(&link).await?);
@@ -78,7 +79,7 @@ impl MemoryGauge {
                 every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
                 loop {
                     every.tick().await;
-                    // While Redis is unavailable nothing is appended either, so the last reading stays.
+                    // While Redis is unavailable nothing is appended, so the last reading is kept.
                     if let Ok(pressure) = read(&link).await {
                         last.set(pressure);
                     }
@@ -88,6 +89,7 @@ impl MemoryGauge {
         Ok(Self { last, task })
     }
 
+    /// The last reading.
     pub(super) fn pressure(&self) -> Pressure {
         self.last.get()
     }
@@ -110,7 +112,7 @@ pub(super) async fn read(link: &Link) -> Result<Pressure, LogError> {
     Ok(Pressure { used, limit })
 }
 
-/// `INFO` rather than `CONFIG`, which hosted Redis often forbids.
+/// `INFO memory`, because hosted Redis often forbids `CONFIG`.
 fn info_command() -> redis::Cmd {
     let mut command = redis::cmd("INFO");
     command.arg("memory");

@@ -1,4 +1,5 @@
-//! The status of the log, for `millrace status`.
+//! The status of the log, for `millrace status`. It takes no lease. Showing it, and asking the other stores, is left to the
+//! command.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,17 +20,17 @@ const DOING: &str = "read the status of the log";
 pub struct PartitionStatus {
     /// The partition.
     pub partition: Partition,
-    /// The number of entries that have not been trimmed.
+    /// The number of entries, events and control entries, that have not been trimmed.
     pub length: u64,
-    /// The number of entries that were ever appended.
+    /// The number of entries that were ever appended, including trimmed ones.
     pub appended: u64,
-    /// The last position given out.
+    /// The position of the last entry that was appended.
     pub last: Position,
-    /// The number of dead letters.
+    /// The number of dead letters that are kept.
     pub dead: u64,
-    /// The newest definitions in force; 0 before the first `apply`.
+    /// The number of the definitions version that is in force at the end of the partition; 0 before the first `apply`.
     pub version: u64,
-    /// Both groups.
+    /// The status of both groups in this partition.
     pub groups: Vec<GroupStatus>,
 }
 
@@ -38,15 +39,15 @@ pub struct PartitionStatus {
 pub struct GroupStatus {
     /// The group.
     pub group: Group,
-    /// The owner of the lease, if it has one.
+    /// The owner of the lease. None where nobody holds it or it has run out.
     pub owner: Option<String>,
-    /// The number of times that the lease was acquired.
+    /// The epoch of the lease: the number of times that it was acquired.
     pub epoch: u64,
-    /// The time until the lease runs out.
+    /// The time until the lease runs out; zero where it has run out.
     pub lease_left: Duration,
-    /// The entries behind the slowest sink. None where Redis cannot tell.
+    /// The number of entries after the position of the group's slowest event sink. None where Redis cannot count them.
     pub lag: Option<u64>,
-    /// Its sinks.
+    /// The progress of each sink, by name. The position of `dead_letters` is one of the stream of dead letters.
     pub sinks: BTreeMap<String, SinkCursor>,
 }
 
@@ -60,6 +61,7 @@ pub async fn status(log: &Log) -> Result<Vec<PartitionStatus>, LogError> {
         pipeline.cmd("XINFO").arg("STREAM").arg(&events);
         pipeline.cmd("XINFO").arg("GROUPS").arg(&events);
         pipeline.cmd("XLEN").arg(names.dead(partition));
+        // Versions are numbered from 1 without gaps, so their number is the number of the newest.
         pipeline.cmd("HLEN").arg(names.versions(partition));
         for group in Group::ALL {
             pipeline.cmd("HGETALL").arg(names.cursor(partition, group));

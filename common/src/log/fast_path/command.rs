@@ -1,9 +1,10 @@
-//! Writes the `XADD` of an event straight from the event into the bytes that are sent.
+//! Encodes the `XADD` of an event in Redis's protocol (RESP), straight from the event into the bytes that are sent. Sending
+//! them and reading the replies are left to `append_pipeline`.
 
 use millrace_core::event::Event;
 
-/// The parts of every `XADD` to a stream, up to the fields. `NOMKSTREAM`: a stream that `migrate` did not make has no
-/// consumer groups, so none may come into being by accident.
+/// The arguments with which every `XADD` to a stream begins, up to the first field. With `NOMKSTREAM` it never creates a
+/// stream, because that stream would have no consumer groups; `migrate` creates the streams with their groups.
 pub(in crate::log) fn append_head(stream: &str) -> Vec<u8> {
     let mut head = Vec::new();
     for part in ["XADD", stream, "NOMKSTREAM", "*"] {
@@ -12,8 +13,9 @@ pub(in crate::log) fn append_head(stream: &str) -> Vec<u8> {
     head
 }
 
-/// Adds the `XADD` of an event to `commands`, in Redis's protocol.
+/// Adds the `XADD` of an event to `commands`. `head` comes from [`append_head`] for the stream of the event's partition.
 pub(in crate::log) fn append_command(head: &[u8], event: &Event, commands: &mut Vec<u8>) {
+    // The command is an array: the four arguments of the head, then the name and the value of each field.
     length(b'*', 4 + 2 * event.field_count(), commands);
     commands.extend_from_slice(head);
     event.each_field(|name, value| {
@@ -22,7 +24,7 @@ pub(in crate::log) fn append_command(head: &[u8], event: &Event, commands: &mut 
     });
 }
 
-/// A text that comes in two parts.
+/// Adds a bulk string, which is the two parts joined: the name of a key's field has a prefix and the entity's name.
 fn bulk(parts: &[&str; 2], commands: &mut Vec<u8>) {
     length(b'$', parts[0].len() + parts[1].len(), commands);
     commands.extend_from_slice(parts[0].as_bytes());
@@ -30,7 +32,7 @@ fn bulk(parts: &[&str; 2], commands: &mut Vec<u8>) {
     commands.extend_from_slice(b"\r\n");
 }
 
-/// A number after the byte that says what it counts.
+/// Adds a length: `*` and the number of an array's elements, or `$` and the number of a bulk string's bytes.
 fn length(kind: u8, mut number: usize, commands: &mut Vec<u8>) {
     let mut digits = [0; 20];
     let mut at = digits.len();

@@ -1,5 +1,6 @@
-//! Jobs of batch views beside the log: `run` records when a run begins and ends, `state` is what readers and the scheduler
-//! need of a job, `record` lists its runs. The work of a run is left to `crate::jobs`.
+//! The records of the jobs of batch views, which are kept in the log's Redis. `run` writes that a run has begun or ended.
+//! `state` reads the state of a job for the scheduler and the feature servers, and Redis's clock. `record` reads the list
+//! of a job's runs for people. The work of a run is left to `crate::jobs`.
 
 mod record;
 mod run;

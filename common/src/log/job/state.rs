@@ -37,7 +37,7 @@ pub struct JobState {
     pub running: Option<UnfinishedRun>,
     /// The run from which readers count.
     pub completed: Option<CompletedRun>,
-    /// The latest instant for which a run has ended, in success or not, epoch ms.
+    /// The latest instant for which a run has succeeded or failed, epoch ms. Interrupted and abandoned runs do not count.
     pub settled: Option<i64>,
     /// The instant of the first run, epoch ms.
     pub first: Option<i64>,

@@ -1,5 +1,6 @@
-//! The one pass over the text of an object that makes its tokens. It accepts nothing that [`crate::json::parse`] would
-//! refuse, and gives up on some texts that the strict parser would accept.
+//! Makes the tokens of a JSON object in one pass over its text. None never means that the text is wrong: it means that the
+//! strict parser ([`crate::json::parse`]) must decide, and word the error. The scanner returns None for each text that the
+//! strict parser refuses, and for some that it accepts.
 
 use std::borrow::Cow;
 
@@ -7,25 +8,26 @@ use super::{Token, TokenKind, TokenNode, Tokens, number};
 
 /// The deepest nesting that the fast path follows.
 const MAX_DEPTH: u32 = 64;
-/// Every integer of at most this number of digits fits 64 bits.
+/// An integer with at most this number of digits fits 64 bits, so it need not be parsed to be checked.
 const PLAIN_DIGITS: usize = 18;
 
 impl<'a> Tokens<'a> {
-    /// Reads one object and forgets the one before. Returns None when the text is not one JSON object, or one that only
-    /// the strict path can judge.
+    /// Makes the tokens of a text that is one object, in place of those of the object before. Returns None when only the
+    /// strict path can judge the text.
     pub fn read(&mut self, text: &'a str) -> Option<TokenNode<'_, 'a>> {
         let end = self.scan(text)?;
         let only_spaces_follow = text.as_bytes()[end..].iter().all(is_space);
         only_spaces_follow.then_some(TokenNode { list: &self.list, at: 0 })
     }
 
-    /// Reads the object that `text` begins with and forgets the one before. Returns the tokens and the index behind the
-    /// object's last byte.
+    /// As [`Tokens::read`], for a text that begins with an object. Returns the tokens, and the number of bytes up to the end
+    /// of the object.
     pub fn read_first(&mut self, text: &'a str) -> Option<(TokenNode<'_, 'a>, usize)> {
         let end = self.scan(text)?;
         Some((TokenNode { list: &self.list, at: 0 }, end))
     }
 
+    /// Makes the tokens of the object that `text` begins with. Returns the index of the byte after it.
     fn scan(&mut self, text: &'a str) -> Option<usize> {
         self.list.clear();
         self.names.clear();
@@ -39,6 +41,7 @@ impl<'a> Tokens<'a> {
     }
 }
 
+/// The state of one pass. The methods read what stands at `at` and move `at` behind it. None ends the pass.
 struct Scanner<'p, 'a> {
     tokens: &'p mut Tokens<'a>,
     text: &'a str,
@@ -48,6 +51,7 @@ struct Scanner<'p, 'a> {
 
 impl<'a> Scanner<'_, 'a> {
     fn value(&mut self, name: &'a str, depth: u32) -> Option<()> {
+        // A token stands before the tokens inside it, so its place is taken first and filled last.
         let (start, index) = (self.at, self.tokens.list.len());
         self.tokens.list.push(Token { name, text: "", kind: TokenKind::Null, end: 0 });
         let kind = match *self.bytes.get(self.at)? {
@@ -81,9 +85,11 @@ impl<'a> Scanner<'_, 'a> {
     fn member(&mut self, depth: u32) -> Option<()> {
         self.spaces();
         let name_at = self.at;
+        // A name with escapes is left to the strict path.
         if self.bytes.get(self.at) != Some(&b'"') || self.string()? != TokenKind::Plain {
             return None;
         }
+        // The strict path refuses an empty name and a name with a dot.
         let name = &self.text[name_at + 1..self.at - 1];
         if name.is_empty() || name.contains('.') {
             return None;
@@ -94,14 +100,15 @@ impl<'a> Scanner<'_, 'a> {
         self.spaces();
         let index = self.tokens.list.len();
         self.value(name, depth)?;
-        // At the top of an event validation looks at null fields by name, so they stay in the list.
+        // A null is the same as an absent value. But `validate` looks at the names of an event's own fields, which are at
+        // depth 1, so their tokens stay.
         if depth > 1 && self.tokens.list[index].kind == TokenKind::Null {
             self.tokens.list.truncate(index);
         }
         Some(())
     }
 
-    /// Forgets the names of the object that closes. Returns whether they differ.
+    /// Removes the names of an object that has ended. Returns false where two of them are equal.
     fn close_names(&mut self, first_name: usize) -> bool {
         let names = &mut self.tokens.names[first_name..];
         let differ = names.is_sorted_by(|a, b| a < b) || {
@@ -125,7 +132,7 @@ impl<'a> Scanner<'_, 'a> {
         }
     }
 
-    /// Enters an array or object. Returns whether it is empty.
+    /// Goes past the opening bracket of an array or object. Returns whether it is empty; then also goes past `close`.
     fn opens(&mut self, close: u8, depth: u32) -> Option<bool> {
         if depth > MAX_DEPTH {
             return None;
@@ -137,7 +144,7 @@ impl<'a> Scanner<'_, 'a> {
         Some(empty)
     }
 
-    /// Reads what follows an element. Returns whether that was the last one.
+    /// Goes past the comma or `close` that follows an element. Returns whether the element was the last one.
     fn closes(&mut self, close: u8) -> Option<bool> {
         self.spaces();
         let byte = *self.bytes.get(self.at)?;
@@ -161,7 +168,7 @@ impl<'a> Scanner<'_, 'a> {
             }
         }
         self.at += 1;
-        // serde_json knows the escapes and the surrogate pairs.
+        // serde_json checks the escapes and the surrogate pairs.
         if kind == TokenKind::Escaped && serde_json::from_str::<Cow<'_, str>>(self.text.get(start..self.at)?).is_err() {
             return None;
         }
@@ -176,6 +183,7 @@ impl<'a> Scanner<'_, 'a> {
             return None;
         }
         let mut kind = if digits <= PLAIN_DIGITS { TokenKind::Int } else { TokenKind::Number };
+        // Whether the strict parser certainly accepts the number. Otherwise it is parsed below, as the strict parser does.
         let mut certain = kind == TokenKind::Int;
         if self.bytes.get(self.at) == Some(&b'.') {
             self.at += 1;
@@ -189,12 +197,14 @@ impl<'a> Scanner<'_, 'a> {
             (kind, certain) = (TokenKind::Number, false);
         }
         let text = &self.text[start..self.at];
+        // Not canonical: its value is written `0`.
         if text == "-0" {
             return Some(TokenKind::Number);
         }
         (certain || number(text).is_some()).then_some(kind)
     }
 
+    /// Returns the number of digits, at least one.
     fn digits(&mut self) -> Option<usize> {
         let start = self.at;
         while self.bytes.get(self.at).is_some_and(u8::is_ascii_digit) {
@@ -223,7 +233,7 @@ impl<'a> Scanner<'_, 'a> {
     }
 }
 
-/// Whether it is JSON's white space.
+/// Whether JSON counts the byte as white space.
 fn is_space(byte: &u8) -> bool {
     matches!(byte, b' ' | b'\n' | b'\t' | b'\r')
 }
