@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use millrace_common::clock::now_ms;
 use millrace_common::config::StoreConfig;
+use millrace_common::definitions::{CurrentDefinitions, DefinitionsError, DefinitionsFollower};
 use millrace_common::jobs::{batch_views, show_age};
 use millrace_common::log::job::{self, JobState};
-use millrace_common::log::{Log, LogError, registry};
+use millrace_common::log::{Log, LogError};
 use millrace_common::names::Names;
 use millrace_common::stores::features::FeatureStore;
-use millrace_common::worker::DefinitionsCache;
 use millrace_core::definitions::{Definitions, Store, View};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -41,7 +41,7 @@ pub async fn refresh(server: Arc<FeatureServer>, stores: StoreConfig, shutdown: 
 struct Refresher {
     server: Arc<FeatureServer>,
     stores: StoreConfig,
-    log: Option<(Log, DefinitionsCache)>,
+    follower: Option<DefinitionsFollower>,
     /// The version of the definitions that are served.
     version: Option<u32>,
     reached: ReachedStores,
@@ -57,7 +57,7 @@ struct ReachedStores {
 
 impl Refresher {
     fn new(server: Arc<FeatureServer>, stores: StoreConfig) -> Self {
-        Self { server, stores, log: None, version: None, reached: ReachedStores::default() }
+        Self { server, stores, follower: None, version: None, reached: ReachedStores::default() }
     }
 
     /// Looks at everything once. The error names what is missing.
@@ -91,29 +91,29 @@ impl Refresher {
     }
 
     async fn follow_definitions(&mut self) -> Result<(), String> {
-        let (log, cache) = match &self.log {
-            Some(opened) => opened.clone(),
+        let follower = match &self.follower {
+            Some(follower) => follower.clone(),
             None => self.open_log().await.map_err(log_error)?,
         };
-        let newest = registry::everywhere(&log).await.map_err(log_error)?;
-        let newest = newest.ok_or("definitions; run `millrace apply`")?;
-        let definitions = cache.get(newest).await.map_err(|error| error.to_string())?;
+        let current = follower.current().await.map_err(definitions_error)?;
+        let CurrentDefinitions { version, definitions } = current.ok_or("definitions; run `millrace apply`")?;
+        let log = follower.log();
         // Runs come before new definitions: values that an older run of a new view wrote must not be served.
-        self.follow_runs(&log, &definitions).await.map_err(log_error)?;
-        if self.version != Some(newest) {
+        self.follow_runs(log, &definitions).await.map_err(log_error)?;
+        if self.version != Some(version) {
             let max_features = self.server.limits.max_features;
-            self.server.serve(ServedDefinitions::new(definitions, newest, &log, max_features));
-            self.version = Some(newest);
-            tracing::info!(version = newest, "definitions in force");
+            self.server.serve(ServedDefinitions::new(definitions, version, log, max_features));
+            self.version = Some(version);
+            tracing::info!(version, "definitions in force");
         }
         Ok(())
     }
 
-    async fn open_log(&mut self) -> Result<(Log, DefinitionsCache), LogError> {
+    async fn open_log(&mut self) -> Result<DefinitionsFollower, LogError> {
         let log = Log::open(&self.stores.redis_url, Names::new(&self.stores.namespace)).await?;
-        let opened = (log.clone(), DefinitionsCache::new(log));
-        self.log = Some(opened.clone());
-        Ok(opened)
+        let follower = DefinitionsFollower::new(log);
+        self.follower = Some(follower.clone());
+        Ok(follower)
     }
 
     /// Learns which runs of batch views have completed. Shows the age of their values in this process too, so that a dead
@@ -147,4 +147,11 @@ impl Refresher {
 
 fn log_error(error: impl Display) -> String {
     format!("the log: {error}")
+}
+
+fn definitions_error(error: DefinitionsError) -> String {
+    match error {
+        DefinitionsError::Log(error) => log_error(error),
+        DefinitionsError::Uncompilable { .. } | DefinitionsError::Unknown(_) => error.to_string(),
+    }
 }
