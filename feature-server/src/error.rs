@@ -15,7 +15,7 @@ pub enum RequestError {
     Invalid {
         /// The parameter, path segment or body field that is wrong.
         field: String,
-        /// What is wrong, and what would be right.
+        /// The mistake, and what would be right.
         error: String,
     },
     /// The request names something that is not declared.
@@ -23,7 +23,7 @@ pub enum RequestError {
     Unknown {
         /// The parameter, path segment or body field that names it.
         field: String,
-        /// What is not declared, and what is.
+        /// The unknown name, and the names that are declared.
         error: String,
     },
     /// No view knows the entity, in APIs that cannot express statuses.

@@ -1,5 +1,5 @@
 //! The gRPC API on its own port: `feature_store.v1`, Millrace's own typed `millrace.v1`, health and reflection. It turns
-//! messages into repository requests, and answers into messages. What is read is left to the repository.
+//! messages into repository requests, and answers into messages. Reading is left to the repository.
 
 mod call;
 mod connection;

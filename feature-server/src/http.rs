@@ -17,5 +17,5 @@ pub fn routes(server: Arc<FeatureServer>) -> Router {
         .method_not_allowed_fallback(|| async {
             RequestError::Route(StatusCode::METHOD_NOT_ALLOWED, "this route does not take this method".to_owned())
         })
-        .fallback(|| async { RequestError::Route(StatusCode::NOT_FOUND, "there is no such route".to_owned()) })
+        .fallback(|| async { RequestError::Route(StatusCode::NOT_FOUND, "this route does not exist".to_owned()) })
 }

@@ -1,6 +1,6 @@
 //! The one layer that reads the stores, for every API. A plan says what each store is asked. The three stores are asked
 //! at the same time, each within its own time budget, and a store that is unavailable or late costs its own features
-//! only. What a value means is left to `core`.
+//! only. The meaning of values is left to `core`.
 
 mod answer;
 mod cached;

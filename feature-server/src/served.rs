@@ -42,7 +42,7 @@ pub struct NamedPlan {
 }
 
 impl ServedDefinitions {
-    /// What follows from a version of the definitions. A request may name at most `max_features` features.
+    /// Prepares a version of the definitions. A request may name at most `max_features` features.
     pub fn new(definitions: Arc<Definitions>, version: u32, log: &Log, max_features: usize) -> Self {
         Self {
             catalog: catalog::catalog(&definitions, version).to_string().into(),

@@ -1,4 +1,4 @@
-//! What all requests share: the repository, the definitions that are served, the limits, and the metrics. Keeping the
+//! The parts that all requests share: the repository, the definitions that are served, the limits, and the metrics. Keeping the
 //! definitions current is left to `refresh`.
 
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::served::ServedDefinitions;
 pub struct FeatureServer {
     /// The stores.
     pub repository: Repository,
-    /// What one request may ask for.
+    /// The limits of one request.
     pub limits: Limits,
     /// Permits for requests in progress.
     pub request_permits: Semaphore,

@@ -83,7 +83,7 @@ pub struct Feature {
     value: Option<String>,
     /// The events that count.
     window: Window,
-    /// The value that a reader gets where there is none.
+    /// The value that a reader gets in place of a missing one.
     default: Option<Json<serde_json::Value>>,
     /// A description for people.
     description: String,
@@ -221,7 +221,7 @@ impl ServiceVersion {
         self.features.len()
     }
 
-    /// Describes what is declared. None where there is no such version.
+    /// Describes what is declared. None where the version does not exist.
     pub fn new(definitions: &Definitions, service: &definitions::Service, version: u32) -> Option<Self> {
         let declared = service.versions.get(&version)?;
         let features = declared.features.iter();

@@ -120,7 +120,7 @@ impl FeatureValue<'_> {
         &self.plan.names[self.place]
     }
 
-    /// The value. Where there is none, the declared default or null, and `status` says why.
+    /// The value. If it is missing: the declared default or null, and `status` says why.
     async fn value(&self) -> Option<Json<&serde_json::Value>> {
         (!self.value.value.is_null()).then_some(Json(&self.value.value))
     }

@@ -1,4 +1,4 @@
-//! What all calls have in common: the client's deadline, the codes of errors, and the metrics.
+//! Shared by all calls: the client's deadline, the codes of errors, and the metrics.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;

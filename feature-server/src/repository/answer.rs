@@ -1,4 +1,4 @@
-//! What the repository answers, before an API gives it its own form.
+//! The repository's answer, before an API gives it its own form.
 
 use millrace_core::assemble::{FeatureValue, Status};
 use millrace_core::definitions::Store;

@@ -1,6 +1,6 @@
 //! Reads of MongoDB and ClickHouse, which take longer than those of Redis: values are cached (`cache`), equal reads share
 //! one query (`single_flight`), and reads that come while a view is busy go together in its next query (`coalescer`).
-//! `reader` puts the three together. What a store is asked, and how, is left to its `ViewSource` (`query`).
+//! `reader` puts the three together. Querying a store is left to its `ViewSource` (`query`).
 
 mod cache;
 mod coalescer;

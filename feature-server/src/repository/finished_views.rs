@@ -100,7 +100,7 @@ impl LookedUpViews<'_> {
     }
 }
 
-/// What a request wants of a view, of which `features` were read.
+/// The features that a request wants of a view, of which `features` were read.
 struct WantedValues<'a> {
     view: &'a View,
     features: &'a [usize],

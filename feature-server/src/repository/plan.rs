@@ -1,4 +1,4 @@
-//! What a list of features means for the stores. A plan is compiled once per list and definitions, so that a request
+//! A plan says where the features of a list are stored. It is compiled once per list and definitions, so that a request
 //! looks nothing up by name.
 
 use std::collections::HashSet;

@@ -1,4 +1,4 @@
-//! What one store contributes to the answer of one request.
+//! The part of one store in the answer to one request.
 
 use millrace_core::assemble::FeatureValue;
 use millrace_core::definitions::Store;

@@ -1,5 +1,5 @@
-//! From what a store answered to the value and the status of each feature. Where there is no value, the declared default
-//! stands in and the status says why. The states in Redis are assembled by `core`; finished values of MongoDB and
+//! Turns the answer of a store into the value and the status of each feature. The declared default stands in for a missing
+//! value, and the status says why it is missing. The states in Redis are assembled by `core`; finished values of MongoDB and
 //! ClickHouse are judged here by the same rules.
 
 use std::fmt::Display;
@@ -30,7 +30,7 @@ pub fn undecodable(view: &View, wanted: &[usize], error: &impl Display) -> Vec<F
 }
 
 /// Values from the one slot of a batch view. Where a run older than `completed` wrote it, the last completed run did not
-/// find the entity, so there are no values.
+/// find the entity, so it has no values.
 pub fn from_batch_slot(
     view: &View,
     wanted: &Wanted,

@@ -1,4 +1,4 @@
-//! What the server reads from MongoDB and ClickHouse, and how often: only the requested features, and not again before the
+//! The reads of MongoDB and ClickHouse: only the requested features, and not again before the
 //! cached value expires.
 
 use crate::support;

@@ -8,7 +8,7 @@ use millrace_core::finished::{Finished, Found};
 use millrace_core::key::KeyText;
 use tokio::sync::watch;
 
-/// The answer of a query for each of its keys, or why there is none.
+/// The answer of a query for each of its keys, or why it has no answer.
 pub type QueryOutcome = Result<Arc<HashMap<KeyText, Found<Arc<Finished>>>>, String>;
 
 /// A query as its readers see it.

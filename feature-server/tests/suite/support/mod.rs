@@ -1,4 +1,4 @@
-//! What the tests share: a namespace on the stores that all tests of a checkout share (`World`), a feature server in this
+//! Shared by the tests: a namespace on the stores that all tests of a checkout share (`World`), a feature server in this
 //! process (`server`), and a wire-tap in front of a store (`tap`). The helpers write what the consumers would have written.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
