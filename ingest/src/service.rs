@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::Counter;
-use millrace_common::log::{Appender, Log, LogError, registry};
+use millrace_common::definitions::DefinitionsFollower;
+use millrace_common::log::{Appender, Log, LogError};
 use millrace_common::names::Names;
 use millrace_common::process::Readiness;
-use millrace_common::worker::DefinitionsCache;
 use millrace_core::definitions::Definitions;
 use parking_lot::RwLock;
 use tokio::sync::Semaphore;
@@ -94,12 +94,13 @@ impl IngestService {
 
 /// Opens the log, however long it is unavailable, then follows the definitions until `shutdown`.
 pub async fn keep_current(service: Arc<IngestService>, url: String, names: Names, shutdown: CancellationToken) {
-    let mut opened: Option<(Log, Appender, DefinitionsCache, u32)> = None;
+    let mut opened: Option<(Appender, DefinitionsFollower)> = None;
+    let mut version = None;
     let mut every = tokio::time::interval(LOOK_EVERY);
     while shutdown.run_until_cancelled(every.tick()).await.is_some() {
         let looked = match &mut opened {
             None => open(&url, &names).await.map(|found| opened = Some(found)).map_err(|error| error.to_string()),
-            Some((log, appender, cache, version)) => follow(&service, log, appender, cache, version).await,
+            Some((appender, follower)) => follow(&service, appender, follower, &mut version).await,
         };
         match looked {
             Ok(()) if service.open_log.read().is_some() => service.readiness.set_ready(),
@@ -109,26 +110,26 @@ pub async fn keep_current(service: Arc<IngestService>, url: String, names: Names
     }
 }
 
-async fn open(url: &str, names: &Names) -> Result<(Log, Appender, DefinitionsCache, u32), LogError> {
+async fn open(url: &str, names: &Names) -> Result<(Appender, DefinitionsFollower), LogError> {
     let log = Log::open(url, names.clone()).await?;
     let appender = Appender::open(&log, CONNECTIONS).await?;
-    let cache = DefinitionsCache::new(log.clone());
-    Ok((log, appender, cache, 0))
+    Ok((appender, DefinitionsFollower::new(log)))
 }
 
 async fn follow(
     service: &IngestService,
-    log: &Log,
     appender: &Appender,
-    cache: &DefinitionsCache,
-    version: &mut u32,
+    follower: &DefinitionsFollower,
+    version: &mut Option<u32>,
 ) -> Result<(), String> {
-    let everywhere = registry::everywhere(log).await.map_err(|error| error.to_string())?;
-    let Some(newest) = everywhere.filter(|newest| newest != version) else { return Ok(()) };
-    let definitions = cache.get(newest).await.map_err(|error| error.to_string())?;
-    let open = OpenLog { appender: appender.clone(), partitions: log.meta().partitions, definitions };
+    let Some(current) = follower.current().await.map_err(|error| error.to_string())? else { return Ok(()) };
+    if *version == Some(current.version) {
+        return Ok(());
+    }
+    let partitions = follower.log().meta().partitions;
+    let open = OpenLog { appender: appender.clone(), partitions, definitions: current.definitions };
     *service.open_log.write() = Some(open);
-    *version = newest;
-    tracing::info!(version = newest, "definitions in force");
+    *version = Some(current.version);
+    tracing::info!(version = current.version, "definitions in force");
     Ok(())
 }

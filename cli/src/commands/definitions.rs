@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 use millrace_common::config::StoreConfig;
+use millrace_common::definitions::DefinitionsFollower;
 use millrace_common::jobs::batch_views;
-use millrace_common::log::{Log, LogError, registry};
+use millrace_common::log::{Log, LogError};
 use millrace_common::names::Names;
-use millrace_common::worker::DefinitionsCache;
 use millrace_core::definitions::Definitions;
 
 /// Opens the log of an installation.
@@ -16,10 +16,9 @@ pub async fn open_log(stores: &StoreConfig) -> Result<Log, LogError> {
 }
 
 /// The version that every partition has reached.
-pub async fn in_force(log: &Log, cache: &DefinitionsCache) -> anyhow::Result<Arc<Definitions>> {
-    let version =
-        registry::everywhere(log).await?.context("no definitions are in force; run `millrace apply` first")?;
-    Ok(cache.get(version).await?)
+pub async fn in_force(follower: &DefinitionsFollower) -> anyhow::Result<Arc<Definitions>> {
+    let current = follower.current().await?.context("no definitions are in force; run `millrace apply` first")?;
+    Ok(current.definitions)
 }
 
 /// The error for a reference to a batch view that is not in force.

@@ -6,10 +6,10 @@ use anyhow::{Context, bail};
 use clap::Args;
 use millrace_common::clock::now_ms;
 use millrace_common::config::StoreConfig;
+use millrace_common::definitions::DefinitionsFollower;
 use millrace_common::jobs::batch_views;
 use millrace_common::log::Log;
 use millrace_common::log::job::{self, JobState, RunRecord};
-use millrace_common::worker::DefinitionsCache;
 use millrace_core::batch::Run;
 use millrace_core::definitions::{Definitions, View, format_duration};
 use serde_json::{Value, json};
@@ -57,7 +57,7 @@ pub async fn text(args: &JobsArgs) -> anyhow::Result<String> {
 }
 
 async fn jobs(log: &Log, args: &JobsArgs) -> anyhow::Result<String> {
-    let definitions = in_force(log, &DefinitionsCache::new(log.clone())).await?;
+    let definitions = in_force(&DefinitionsFollower::new(log.clone())).await?;
     let views = selected(&definitions, args.view.as_deref())?;
     let ids: Vec<String> = views.iter().map(|view| view.id()).collect();
     let states = job::states(log, &ids).await?;

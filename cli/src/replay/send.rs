@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use millrace_common::backoff::BackOff;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -17,8 +18,8 @@ use super::tally::Tally;
 const MAX_BODY: usize = 8 * 1024 * 1024;
 /// How long one request may take. Ingest's own work is bounded far below this.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
-const FIRST_BACK_OFF: Duration = Duration::from_millis(100);
-const LONGEST_BACK_OFF: Duration = Duration::from_secs(5);
+/// The delays between attempts at a request.
+const BACK_OFF: BackOff = BackOff::new(Duration::from_millis(100), Duration::from_secs(5));
 
 /// Where to send and how fast.
 #[derive(Clone, Debug)]
@@ -114,19 +115,19 @@ impl Sender {
 
     async fn post(&self, events: &[PlannedEvent]) -> Result<(), ReplayError> {
         let mut batch = BatchProgress::new(events.len());
-        let (first, mut back_off) = (Instant::now(), FIRST_BACK_OFF);
+        let (first, mut back_off) = (Instant::now(), BACK_OFF);
         loop {
+            let delay = back_off.next_delay();
             let body = json_array(batch.attempt().iter().filter_map(|index| events.get(*index)));
             match batch.settle(self.request(body).await) {
                 BatchNext::Done => break,
                 BatchNext::Fail(message) => return Err(ReplayError::Refused { url: self.endpoint.clone(), message }),
-                BatchNext::Retry { reason, .. } if first.elapsed() + back_off > self.options.give_up_after => {
+                BatchNext::Retry { reason, .. } if first.elapsed() + delay > self.options.give_up_after => {
                     let (url, seconds) = (self.endpoint.clone(), first.elapsed().as_secs());
                     return Err(ReplayError::GaveUp { url, seconds, message: reason });
                 }
                 BatchNext::Retry { after, .. } => {
-                    sleep(after.unwrap_or_default().max(back_off).min(self.options.give_up_after)).await;
-                    back_off = (back_off * 2).min(LONGEST_BACK_OFF);
+                    sleep(after.unwrap_or_default().max(delay).min(self.options.give_up_after)).await;
                 }
             }
         }

@@ -9,10 +9,10 @@ use anyhow::{Context, bail};
 use clap::Args;
 use millrace_common::clock::now_ms;
 use millrace_common::config::{StoreConfig, parse_duration};
+use millrace_common::definitions::DefinitionsFollower;
 use millrace_common::jobs::{self, Job, JobStores, RunProgress, RunReport};
 use millrace_common::log::job::RunOutcome;
 use millrace_common::process::{Readiness, shutdown_on_signal};
-use millrace_common::worker::DefinitionsCache;
 use millrace_core::definitions::{Definitions, VersionedName, View};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -54,12 +54,12 @@ pub async fn run(args: MaterializeArgs) -> anyhow::Result<()> {
     let Some(stores) = JobStores::open(&args.stores, &Readiness::default(), &shutdown).await? else {
         bail!("stopped before the stores were available");
     };
-    let cache = DefinitionsCache::new(stores.log.clone());
-    let Some(every) = args.every else { return once(&args, &stores, &cache, args.as_of, &shutdown).await };
+    let follower = DefinitionsFollower::new(stores.log.clone());
+    let Some(every) = args.every else { return once(&args, &stores, &follower, args.as_of, &shutdown).await };
     let mut ticks = tokio::time::interval(every);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while shutdown.run_until_cancelled(ticks.tick()).await.is_some() {
-        if let Err(error) = once(&args, &stores, &cache, Some(now_ms()), &shutdown).await {
+        if let Err(error) = once(&args, &stores, &follower, Some(now_ms()), &shutdown).await {
             eprintln!("{error:#}");
         }
     }
@@ -69,11 +69,11 @@ pub async fn run(args: MaterializeArgs) -> anyhow::Result<()> {
 async fn once(
     args: &MaterializeArgs,
     stores: &JobStores,
-    cache: &DefinitionsCache,
+    follower: &DefinitionsFollower,
     as_of: Option<i64>,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
-    let definitions = in_force(&stores.log, cache).await?;
+    let definitions = in_force(follower).await?;
     let view = find(&definitions, &args.view)?;
     let job = Job { view, as_of: as_of.unwrap_or_else(|| due(&definitions.views[view])), definitions };
     let progress = Arc::new(RunProgress::default());
