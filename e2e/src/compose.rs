@@ -1,17 +1,17 @@
-//! The variables of `docker-compose.yml`: which there are, and the text with their values in place. Compose knows more
-//! forms; these are the ones that the file uses.
+//! The variables of `docker-compose.yml`: their names and defaults, and the text with values in their place. Only the
+//! forms that the file uses are read: `${NAME:-default}` and `${NAME:?complaint}`.
 
 use std::collections::BTreeMap;
 
-/// The file.
+/// The text of the file.
 pub const COMPOSE: &str = include_str!("../../docker-compose.yml");
 
-/// Every variable of `text` with its default, empty for one that must be given.
+/// Every variable of `text` with its default. The default of a variable that must be given is empty.
 pub fn variables(text: &str) -> BTreeMap<String, String> {
     text.split("${").skip(1).map(variable).map(|(name, default, _)| (name.into(), default.into())).collect()
 }
 
-/// `text` with what `value` makes of each variable's name and default in its place.
+/// `text` with each variable replaced by what `value` returns for its name and default.
 pub fn interpolated(text: &str, value: impl Fn(&str, &str) -> String) -> String {
     let mut parts = text.split("${");
     let mut result = parts.next().unwrap_or_default().to_owned();
@@ -23,7 +23,7 @@ pub fn interpolated(text: &str, value: impl Fn(&str, &str) -> String) -> String 
     result
 }
 
-/// Name, default and what follows, of what stands behind `${`.
+/// Splits the text after `${` into the variable's name, its default, and the text after `}`.
 fn variable(part: &str) -> (&str, &str, &str) {
     let (inner, rest) = part.split_once('}').expect("a variable ends with }");
     if let Some((name, default)) = inner.split_once(":-") {

@@ -1,8 +1,8 @@
-//! Asking services as any client would.
+//! Requests to services, as any client would send them.
 
 use serde_json::Value;
 
-/// GET; the status and the body as JSON (null where it is none).
+/// GET. Returns the status and the body as JSON, null where the body is something else.
 pub async fn get(url: &str) -> (u16, Value) {
     answer(reqwest::Client::new().get(url)).await
 }
@@ -24,7 +24,7 @@ async fn answer(request: reqwest::RequestBuilder) -> (u16, Value) {
             let text = answer.text().await.unwrap_or_default();
             (status, serde_json::from_str(&text).unwrap_or(Value::Null))
         }
-        // What a killed service answers: nothing. Callers try again.
+        // A killed service answers nothing. Callers try again.
         Err(_) => (0, Value::Null),
     }
 }

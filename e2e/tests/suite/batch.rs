@@ -1,5 +1,5 @@
-//! Batch views through the real binaries: what the warehouse knows is served with the job that computed it, the
-//! scheduler catches up what it missed, and a run that is killed leaves nothing half served.
+//! Batch views through the real binaries: values computed in ClickHouse are served with the job that computed them, the
+//! scheduler catches up on missed runs, and a run that is killed leaves nothing half served.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -38,7 +38,7 @@ const STAMPS: &str = r#"
 const OLD: i64 = 1_000_000_000_000;
 const NEW: i64 = 1_500_000_000_000;
 
-/// Those that most tests use, with these views.
+/// The definitions that most tests use, with these views.
 fn definitions(views: &str) -> String {
     millrace_e2e::DEFINITIONS.replace("services:", &format!("{}\nservices:", views.trim_matches('\n')))
 }
@@ -63,7 +63,7 @@ async fn jobs(world: &World, view: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_warehouse_knows_is_served_with_its_job() {
+async fn values_of_the_warehouse_are_served_with_their_job() {
     let world = world(ORDERS).await;
     let services = world.start_all().await;
     let server = services[3].url();
@@ -100,14 +100,9 @@ async fn what_the_warehouse_knows_is_served_with_its_job() {
         (read(&server, &[21], &["night:twice"]).await[0]["values"]["night:twice"] == 42).then_some(())
     })
     .await;
-    let mut unread = tokio::process::Command::new(world.options.bin.join("millrace"))
-        .arg("jobs")
-        .envs(world.options.env.iter().map(|(name, value)| (name, value)))
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("millrace runs");
+    let mut unread = world.command("millrace").arg("jobs").stdout(Stdio::piped()).spawn().expect("millrace runs");
     drop(unread.stdout.take());
-    assert!(unread.wait().await.expect("it ends").success(), "a reader who has gone is no failure");
+    assert!(unread.wait().await.expect("it ends").success(), "a reader that stops reading is not a failure");
     let age = r#"millrace_batch_age_seconds{view="night@1"}"#;
     for (url, leads) in [(scheduler.url(), true), (standby.url(), false), (server, false)] {
         eventually(&format!("{url} says how old it is"), LIMIT, || async {
@@ -155,9 +150,9 @@ async fn a_killed_run_leaves_nothing_half_served_and_the_next_is_whole() {
     world.millrace(&["materialize", "stamps", "--as-of", &OLD.to_string()]).await;
     assert_eq!(stamps().await, vec![Some(OLD); 500]);
 
-    let mut killed = tokio::process::Command::new(world.options.bin.join("millrace"))
+    let mut killed = world
+        .command("millrace")
         .args(["materialize", "stamps", "--as-of", &NEW.to_string()])
-        .envs(world.options.env.iter().map(|(name, value)| (name, value)))
         .stderr(Stdio::null())
         .spawn()
         .expect("millrace runs");
@@ -166,10 +161,10 @@ async fn a_killed_run_leaves_nothing_half_served_and_the_next_is_whole() {
     let after = stamps().await;
     assert!(after.contains(&Some(OLD)), "it was killed before its end");
     assert!(after.iter().all(|stamp| matches!(stamp, Some(OLD | NEW))), "old values are served until replaced");
-    assert_eq!(after[0], Some(OLD), "what the query no longer returns is served until a run is complete");
+    assert_eq!(after[0], Some(OLD), "a key that the query no longer returns is served until a run is complete");
     assert_eq!(jobs(&world, "stamps@1").await["serving"], "stamps@1-1");
 
-    // Its lease runs out by itself; until then the next run says who has it.
+    // Its lease expires by itself. Until then the next run names its holder.
     eventually("the next run succeeds", LIMIT, || async {
         match world.try_millrace(&["materialize", "stamps", "--as-of", &NEW.to_string()]).await {
             Ok(_) => Some(()),

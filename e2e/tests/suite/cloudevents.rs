@@ -1,4 +1,4 @@
-//! CloudEvents from a sender that nobody here wrote, as the log has them.
+//! CloudEvents from the official SDK, as they are stored in the log.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,10 +11,10 @@ use tokio::process::Command;
 
 const SDK: &str = "cloudevents==2.2.0";
 const DOCS: &str = include_str!("../../../docs/ingest.md");
-/// The source of the script's events: what a header can only say encoded.
+/// The source of the script's events: a text that a header can only carry encoded.
 const WEIRD: &str = "till \"7\" / 100% \\ Käse €😀";
 
-/// What the SDK's script was answered.
+/// Runs the SDK's script and returns the answers that it got.
 async fn send(ingest: &str) -> Value {
     let python = tokio::task::spawn_blocking(|| python::virtualenv("cloudevents-2.2.0", &[SDK.to_owned()]));
     let python = python.await.unwrap().unwrap();

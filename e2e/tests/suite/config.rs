@@ -1,5 +1,5 @@
-//! Every setting of every binary, and every variable of `docker-compose.yml`, is in `.env.example`, with its default, and
-//! nothing else is.
+//! `.env.example` lists every setting of every binary and every variable of `docker-compose.yml`, with its default, and
+//! nothing else.
 
 use std::collections::BTreeMap;
 
@@ -42,7 +42,7 @@ fn the_example_environment_lists_every_setting() {
 }
 
 #[test]
-fn every_command_line_is_sound() {
+fn every_command_line_passes_the_checks_of_its_parser() {
     millrace_ingest::Config::command().debug_assert();
     millrace_online_consumer::Config::command().debug_assert();
     millrace_offline_consumer::Config::command().debug_assert();

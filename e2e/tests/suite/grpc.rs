@@ -1,4 +1,4 @@
-//! The gRPC doors of the real binary: asked by Python's grpcio, and stopped by signals while a stream is in hand.
+//! The gRPC API of the real binary: asked by Python's grpcio, and stopped by signals while a stream is open.
 
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -25,11 +25,8 @@ fn purchase(id: &str, household: i64, product: i64, money: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_nobody_here_wrote_gets_what_the_protos_promise() {
-    let mut world = World::shared().await;
-    // Budgets of production are for machines that do not compile beside their tests.
-    let patient = ["REDIS_BUDGET", "MONGODB_BUDGET", "CLICKHOUSE_BUDGET", "DEADLINE"];
-    world.options.env.extend(patient.map(|name| (format!("MILLRACE_SERVE_{name}"), "10s".to_owned())));
+async fn the_official_python_client_gets_what_the_protos_promise() {
+    let world = World::shared().await.patient();
     let services = world.start_all().await;
     let events = json!([
         purchase("p1", 1, 10, "1.15"),
@@ -45,7 +42,7 @@ async fn a_client_that_nobody_here_wrote_gets_what_the_protos_promise() {
     let python = virtualenv("grpcio-1.85.1", &packages).expect("grpcio is installed");
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     let output = Command::new(python)
-        .arg(root.join("python/grpc_doors.py"))
+        .arg(root.join("tests/clients/grpc_apis.py"))
         .arg(services[3].grpc_address().expect("a gRPC port"))
         .arg(root.with_file_name("feature-server").join("proto"))
         .output()
@@ -55,15 +52,19 @@ async fn a_client_that_nobody_here_wrote_gets_what_the_protos_promise() {
     assert!(output.status.success(), "{said}");
 }
 
-/// A feature server as a child of this test, whose exit status it sees.
-async fn server(world: &World, grace: &str) -> (Child, String, String) {
-    // Ports that a server has had and given back are free.
+/// Two addresses that are free: a server has had them, and has given them back.
+async fn free_addresses(world: &World) -> (String, String) {
     let mut first = world.start(ServiceKind::FeatureServer, "feature-server").await;
-    let (http, grpc) = (first.url(), first.grpc_address().expect("a gRPC port"));
+    let addresses = (first.url(), first.grpc_address().expect("a gRPC port"));
     Service::stop(&mut first).expect("it stops");
-    let child = Command::new(world.options.bin.join("feature-server"))
-        .envs(world.options.env.iter().map(|(name, value)| (name, value)))
-        .args(["--listen", http.trim_start_matches("http://"), "--grpc-listen", &grpc, "--grace", grace])
+    addresses
+}
+
+/// A feature server as a child of this test, so that the test sees its exit status.
+async fn server(world: &World, http: &str, grpc: &str) -> Child {
+    let child = world
+        .command("feature-server")
+        .args(["--listen", http.trim_start_matches("http://"), "--grpc-listen", grpc, "--grace", "60s"])
         .stderr(Stdio::null())
         .kill_on_drop(true)
         .spawn()
@@ -73,14 +74,14 @@ async fn server(world: &World, grace: &str) -> (Child, String, String) {
         answer.status().is_success().then_some(())
     })
     .await;
-    (child, http, format!("http://{grpc}"))
+    child
 }
 
 async fn channel(grpc: &str) -> Result<Channel, tonic::transport::Error> {
-    Endpoint::from_shared(grpc.to_owned()).expect("a url").connect().await
+    Endpoint::from_shared(format!("http://{grpc}")).expect("a url").connect().await
 }
 
-/// A stream of so many keys of which the first rows have arrived.
+/// A stream of a number of keys of which the first rows have arrived.
 async fn begun(grpc: &str, keys: u32) -> (Streaming<StreamFeaturesResponse>, usize) {
     let keys = (0..keys).map(|key| key.to_string()).collect();
     let request = StreamFeaturesRequest { entity: "household".into(), keys, ..Default::default() };
@@ -97,16 +98,17 @@ async fn signal(child: &Child, name: &str) {
 }
 
 async fn ended(child: &mut Child) -> ExitStatus {
-    tokio::time::timeout(LIMIT, child.wait()).await.expect("it ends").expect("it was ours")
+    tokio::time::timeout(LIMIT, child.wait()).await.expect("it ends").expect("it is a child")
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_signal_lets_a_stream_finish_and_a_second_one_does_not() {
     let world = World::shared().await;
-    let (mut child, http, grpc) = server(&world, "60s").await;
+    let (http, grpc) = free_addresses(&world).await;
+    let mut child = server(&world, &http, &grpc).await;
     let (mut rows, mut read) = begun(&grpc, 50_000).await;
     signal(&child, "-TERM").await;
-    millrace_e2e::eventually("the doors are closed", LIMIT, || async {
+    millrace_e2e::eventually("the server takes no more requests", LIMIT, || async {
         (get(&format!("{http}/healthz")).await.0 == 0).then_some(())
     })
     .await;
@@ -117,14 +119,14 @@ async fn a_stop_signal_lets_a_stream_finish_and_a_second_one_does_not() {
     assert_eq!(read, 50_000);
     assert_eq!(ended(&mut child).await.code(), Some(0));
 
-    let (mut child, http, grpc) = server(&world, "60s").await;
+    let mut child = server(&world, &http, &grpc).await;
     let _held = begun(&grpc, 1_000_000).await;
     signal(&child, "-TERM").await;
-    millrace_e2e::eventually("the doors are closed", LIMIT, || async {
+    millrace_e2e::eventually("the server takes no more requests", LIMIT, || async {
         (get(&format!("{http}/healthz")).await.0 == 0).then_some(())
     })
     .await;
-    assert!(child.try_wait().expect("it was ours").is_none(), "the stream holds it up");
+    assert!(child.try_wait().expect("it is a child").is_none(), "the stream holds it up");
     signal(&child, "-TERM").await;
     assert_eq!(ended(&mut child).await.code(), Some(130));
 }

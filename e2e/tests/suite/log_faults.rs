@@ -1,16 +1,17 @@
-//! The log itself away or full, under the whole line: what was acknowledged stays, what was not is sent again, and a
-//! full log is drained without anybody's help.
+//! The log or the feature state unavailable, or the log full, under all services: accepted events stay, others are sent
+//! again, and a full log is drained without anybody's help.
 
 use std::time::Duration;
 
+use millrace_devstack::StoreKind;
 use millrace_devstack::services::Service;
-use millrace_e2e::purchases::{HOUSEHOLDS, LIMIT, exact, send};
-use millrace_e2e::{World, eventually, get, post_json};
-use serde_json::{Value, json};
+use millrace_e2e::purchases::{HOUSEHOLDS, LIMIT, exact, purchase, send};
+use millrace_e2e::{World, eventually, get, own_stores, post_json};
+use serde_json::Value;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_that_is_killed_keeps_what_it_acknowledged() {
-    let world = World::own().await;
+async fn a_log_that_is_killed_keeps_what_it_accepted() {
+    let world = World::with_own(&[StoreKind::Redis]).await;
     let services = world.start_all().await;
     let url = format!("{}/v1/events", services[0].url());
     for round in 0..3 {
@@ -24,7 +25,9 @@ async fn a_log_that_is_killed_keeps_what_it_acknowledged() {
         });
         tokio::time::sleep(Duration::from_millis(20 * u64::try_from(round).unwrap_or(0))).await;
         world.stack.redis().kill().unwrap();
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        let refused = reqwest::Client::new().post(&url).json(&purchase(0, None)).send().await.unwrap();
+        assert_eq!(refused.status(), 503);
+        assert!(refused.headers().contains_key("retry-after"));
         world.stack.redis().start().await.unwrap();
         sending.await.unwrap();
     }
@@ -34,7 +37,7 @@ async fn a_log_that_is_killed_keeps_what_it_acknowledged() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_log_pushes_back_and_is_drained() {
-    let world = World::own().await;
+    let world = World::with_own(&[StoreKind::Redis]).await;
     let mut services: Vec<Service> = world.start_all().await;
     let (url, server) = (format!("{}/v1/events", services[0].url()), services[3].url());
     for consumer in &mut services[1..3] {
@@ -45,12 +48,12 @@ async fn a_full_log_pushes_back_and_is_drained() {
     for consumer in &mut services[1..3] {
         consumer.restart().unwrap();
     }
-    // Nobody made room: consumers need none.
+    // Nobody made room: consumers do not need any.
     world.drained(LIMIT).await;
     let (_, flat) = get(&format!("{server}/api/v1/features/household/1")).await;
     assert!(flat["lines_lifetime"].as_i64() >= Some(accepted / HOUSEHOLDS), "{flat}");
     set_maxmemory(&world, 1 << 30).await;
-    // What of it the log took before it was full counts once, as after any resend.
+    // The part that the log took before it was full counts once, as after any resend.
     eventually("the refused batch is accepted", LIMIT, || async {
         let (status, answer) = post_json(&url, &refused).await;
         (status == 202 && answer["accepted"] == BATCH).then_some(())
@@ -61,23 +64,38 @@ async fn a_full_log_pushes_back_and_is_drained() {
     world.stack.down().await.unwrap();
 }
 
-/// Events per request, whole rounds of households.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_goes_on_without_the_feature_state() {
+    let mut world = World::shared().await;
+    let features = own_stores(&[StoreKind::Redis]).await;
+    world.options.env.push(("REDIS_FEATURES_URL".to_owned(), features.redis_url().to_owned()));
+    world.millrace(&["migrate"]).await;
+    let services = world.start_all().await;
+    let url = format!("{}/v1/events", services[0].url());
+    send(&url, 0, 500).await;
+    world.drained(LIMIT).await;
+    features.redis().kill().unwrap();
+    send(&url, 500, 500).await;
+    eventually("ClickHouse has what the log took meanwhile", LIMIT, || async {
+        (world.clickhouse("SELECT count() FROM events").await == 1_000).then_some(())
+    })
+    .await;
+    features.redis().start().await.unwrap();
+    exact(&world, &services[3].url(), 1_000).await;
+    features.down().await.unwrap();
+}
+
+/// Events per request: each household has the same number.
 const BATCH: i64 = 500;
 
-/// Sends purchases with a long note until the log is full. Answers how many it took in whole batches, and the batch that
-/// it did not take, or not all of.
+/// Sends purchases with a long note until the log is full. Returns how many it took in whole batches, and the batch of
+/// which it refused some or all.
 async fn fill(url: &str) -> (i64, Value) {
     let client = reqwest::Client::new();
     let note = "x".repeat(2_000);
     let mut from = 0;
     loop {
-        let event = |n: i64| {
-            json!({
-                "type": "purchase", "id": format!("e{n}"), "household_id": n % HOUSEHOLDS, "product_id": n % 7,
-                "properties": { "sales_value": "0.01", "note": note },
-            })
-        };
-        let events: Value = (from..from + BATCH).map(event).collect();
+        let events: Value = (from..from + BATCH).map(|n| purchase(n, Some(&note))).collect();
         let answer = client.post(url).json(&events).send().await.unwrap();
         let (status, retry_after) = (answer.status(), answer.headers().get("retry-after").cloned());
         let body: Value = answer.json().await.unwrap();
@@ -93,7 +111,7 @@ async fn fill(url: &str) -> (i64, Value) {
         }
         from += BATCH;
         assert!(from < 100_000, "the log never pushes back");
-        // Memory is looked at now and then: faster than this, a test this small would fill what is kept free.
+        // Ingest reads the memory in use now and then. Faster than this, so small a test would fill the reserve, too.
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

@@ -1,4 +1,4 @@
-//! Scaling is starting another process: partitions move to it, and back, and every count stays exact.
+//! A worker is added by starting another process: partitions move to it, and back, and every count stays exact.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -10,12 +10,14 @@ use crate::Finding;
 use crate::tree::Tree;
 
 /// The enums by name.
-const ENUMS: [&str; 10] = [
+const ENUMS: [&str; 12] = [
     "Aggregate",
     "AggregateState",
     "Aggregation",
+    "Counted",
     "Cut",
     "Distinct",
+    "Span",
     "State",
     "Store",
     "Window",

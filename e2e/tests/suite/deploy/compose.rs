@@ -1,4 +1,4 @@
-//! `docker-compose.yml` as far as it is used: a key that is not here is a mistake, or is added here with a check.
+//! The keys of `docker-compose.yml` that are checked. An unknown key is a mistake, or is added here with a check.
 
 use std::collections::BTreeMap;
 
@@ -32,12 +32,12 @@ pub struct Network {
     pub internal: bool,
 }
 
-/// No `container_name` is known here: it would stand in the way of `--scale`.
+/// There is no `container_name` here: it would prevent `--scale`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Service {
     pub image: String,
-    /// Only ours are built.
+    /// Only images of Millrace are built.
     pub build: Option<Build>,
     #[serde(default)]
     pub command: Vec<String>,

@@ -1,4 +1,4 @@
-//! The `Dockerfile`'s stages, each with what it has from the stage that it is made from.
+//! The stages of the `Dockerfile`, each with everything that it inherits from the stage before.
 
 use std::collections::BTreeMap;
 
@@ -46,7 +46,7 @@ pub fn stages() -> BTreeMap<String, Stage> {
     stages
 }
 
-/// Word and arguments; continued lines are one.
+/// Each instruction's word and arguments. Continued lines are joined.
 fn instructions() -> Vec<(String, String)> {
     let lines: Vec<&str> = TEXT.lines().filter(|line| !line.starts_with('#')).collect();
     let joined = lines.join("\n").replace("\\\n", " ");

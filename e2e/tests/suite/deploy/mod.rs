@@ -1,5 +1,5 @@
-//! `Dockerfile` and `docker-compose.yml` are true to the binaries: their settings, ports, health checks and names. No
-//! container engine is needed, and none has run them yet.
+//! `Dockerfile` and `docker-compose.yml` agree with the binaries: their settings, ports, health checks and names. No
+//! container engine is needed, and no container engine has run them yet.
 
 mod compose;
 mod dockerfile;
@@ -20,13 +20,13 @@ use reqwest::Url;
 
 const STORES: [&str; 3] = ["clickhouse", "mongodb", "redis"];
 
-/// A variable that must be given has its own name as its value, by which it is known again.
+/// Reads the compose file. A variable that must be given has its own name as its value, so that tests recognize it.
 fn file() -> Compose {
     let given = |name: &str, default: &str| if default.is_empty() { name.to_owned() } else { default.to_owned() };
     serde_saphyr::from_str(&interpolated(COMPOSE, given)).expect("docker-compose.yml")
 }
 
-/// One of our containers: what compose says, and the image that it is made from.
+/// A container of a Millrace binary: its entry in the compose file, and the image that it is made from.
 struct Container<'a> {
     name: &'a str,
     service: &'a Service,
@@ -40,7 +40,7 @@ impl Container<'_> {
         all.map(|(name, value)| (name.as_str(), value.as_str())).collect()
     }
 
-    /// The parser of what this container runs.
+    /// The command-line parser of the binary that this container runs.
     fn command(&self) -> Command {
         match self.target {
             "ingest" => millrace_ingest::Config::command(),
@@ -57,7 +57,7 @@ impl Container<'_> {
         }
     }
 
-    /// What the parser is given: the environment as flags, so that this process's own is not looked at, then `more`.
+    /// The arguments for the parser: the environment as flags, so that this process's own is not read, then `more`.
     fn arguments(&self, more: &[String]) -> Vec<String> {
         let command = self.command();
         let flag = |(name, value): (&str, &str)| {
@@ -70,7 +70,7 @@ impl Container<'_> {
     }
 }
 
-fn ours(file: &Compose) -> Vec<Container<'_>> {
+fn built(file: &Compose) -> Vec<Container<'_>> {
     let stages = stages();
     let mut containers = Vec::new();
     for (name, service) in &file.services {
@@ -85,15 +85,15 @@ fn kinds() -> impl Iterator<Item = ServiceKind> {
     ServiceKind::ALL.into_iter().chain([ServiceKind::Jobs])
 }
 
-/// Those that run for ever.
+/// The containers that run for ever.
 fn services(file: &Compose) -> Vec<(ServiceKind, Container<'_>)> {
     let kind = |name: &str| kinds().find(|kind| kind.name() == name);
-    ours(file).into_iter().filter_map(|container| Some((kind(container.name)?, container))).collect()
+    built(file).into_iter().filter_map(|container| Some((kind(container.name)?, container))).collect()
 }
 
 #[test]
-fn every_container_is_given_what_its_binary_understands() {
-    for container in ours(&file()) {
+fn every_container_has_settings_that_its_binary_understands() {
+    for container in built(&file()) {
         let more = if container.target == "millrace" { &container.service.command[1..] } else { &[] };
         let parsed = container.command().try_get_matches_from(container.arguments(more));
         assert!(parsed.is_ok(), "{}: {}", container.name, parsed.unwrap_err());
@@ -102,7 +102,7 @@ fn every_container_is_given_what_its_binary_understands() {
 
 #[test]
 fn nothing_in_a_container_is_left_on_loopback() {
-    for container in ours(&file()) {
+    for container in built(&file()) {
         let given = container.environment();
         for setting in container.command().get_arguments() {
             let Some(name) = setting.get_env().and_then(|name| name.to_str()) else { continue };
@@ -116,10 +116,10 @@ fn nothing_in_a_container_is_left_on_loopback() {
 }
 
 #[test]
-fn the_stores_are_asked_where_they_are_and_with_their_passwords() {
+fn the_stores_are_reached_at_their_names_and_with_their_passwords() {
     let file = file();
     let given = |store: &str, name: &str| file.services[store].environment.get(name).cloned();
-    for container in ours(&file) {
+    for container in built(&file) {
         let urls = container.environment().into_iter().filter(|(name, _)| name.ends_with("_URL"));
         let urls: Vec<Url> = urls.map(|(_, url)| url.parse().expect("a URL")).collect();
         let hosts: BTreeSet<&str> = urls.iter().filter_map(Url::host_str).collect();
@@ -161,12 +161,13 @@ fn every_service_listens_on_its_documented_port() {
                 assert!(ports.contains(&default.port()), "{} is by default on {default}", kind.name());
             }
         }
-        // Doors are published on the host's loopback alone; consumers not at all, or a second one could not start.
-        let door = matches!(kind, ServiceKind::Ingest | ServiceKind::FeatureServer);
-        let doors = ports.iter().filter(|_| door).map(|port| format!("127.0.0.1:{port}:{port}")).collect::<Vec<_>>();
-        assert_eq!(container.service.ports, doors, "{}", kind.name());
+        // APIs are published on the host's loopback alone. Consumers are not published: a second one could not start.
+        let has_api = matches!(kind, ServiceKind::Ingest | ServiceKind::FeatureServer);
+        let published =
+            ports.iter().filter(|_| has_api).map(|port| format!("127.0.0.1:{port}:{port}")).collect::<Vec<_>>();
+        assert_eq!(container.service.ports, published, "{}", kind.name());
         let reachable = container.service.networks.iter().any(|name| !file.networks[name].internal);
-        assert_eq!(reachable, door, "{}", kind.name());
+        assert_eq!(reachable, has_api, "{}", kind.name());
     }
 }
 
@@ -186,7 +187,7 @@ fn every_service_is_asked_by_its_own_binary_whether_it_is_ready() {
 #[test]
 fn every_container_starts_after_what_it_needs_and_stops_in_its_own_time() {
     let file = file();
-    for container in ours(&file) {
+    for container in built(&file) {
         let (name, service) = (container.name, container.service);
         let mut needed = BTreeSet::new();
         let mut open: Vec<&Service> = vec![service];
@@ -217,7 +218,7 @@ fn every_container_starts_after_what_it_needs_and_stops_in_its_own_time() {
 #[test]
 fn containers_have_no_privileges_and_a_limit() {
     let file = file();
-    for container in ours(&file) {
+    for container in built(&file) {
         let (name, service) = (container.name, container.service);
         assert!(service.read_only && service.cap_drop == ["ALL"], "{name}");
         let user = container.image.user.as_deref().expect("a user");
@@ -308,7 +309,7 @@ fn secrets_and_what_was_built_stay_out_of_the_build() {
     }
 }
 
-/// As the container would: the image's own variables, but a free port, and a host's network.
+/// Runs each binary as its container would, but on a free port and on the host's network.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_running_service_is_healthy_and_a_stopped_one_is_not() {
     let world = World::shared().await;

@@ -1,7 +1,7 @@
-"""The gRPC doors through a client that nobody here wrote: grpcio, with stubs that its own tools make of our protos.
+"""The gRPC API through the official client: grpcio, with stubs that its own tools generate from our protos.
 
-Usage: grpc_doors.py <host:port of gRPC> <folder of the protos>. Asks about the households 1 (with
-purchases and a profile), 2 (without a profile) and 99 (unknown). Fails with the first thing that is not as promised.
+Usage: grpc_apis.py <host:port of gRPC> <folder of the protos>. Asks about the households 1 (with
+purchases and a profile), 2 (without a profile) and 99 (unknown). Fails at the first answer that breaks a promise.
 """
 
 import sys
@@ -107,7 +107,7 @@ def check_typed(service):
     stream = service.StreamFeatures(request)
     next(iter(stream))
     stream.cancel()
-    # More than can be read in that time.
+    # More rows than can be read before the deadline.
     keys = [str(key) for key in range(1_000_000)]
     request = typed.StreamFeaturesRequest(entity="household", keys=keys, selection=of_names(NAMES[:1]))
     refused(grpc.StatusCode.DEADLINE_EXCEEDED, lambda request: list(service.StreamFeatures(request, timeout=0.1)), request)
@@ -135,4 +135,4 @@ with grpc.insecure_channel(address) as channel:
     check_typed(typed_grpc.FeatureServiceStub(channel))
     check_health(health_pb2_grpc.HealthStub(channel))
     check_reflection(channel)
-print("the gRPC doors are as promised")
+print("the gRPC API keeps its promises")

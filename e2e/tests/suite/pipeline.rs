@@ -1,4 +1,4 @@
-//! Events in, merged features out: through the real binaries and the three stores.
+//! Events go in, merged features come out: through the real binaries and the three stores.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ fn purchase(id: &str, household: i64, product: i64, cents: i64) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn events_become_features_in_all_three_stores() {
-    let world = World::shared().await;
+    let world = World::shared().await.patient();
     let services = world.start_all().await;
     let (ingest, server) = (services[0].url(), services[3].url());
 
@@ -101,8 +101,8 @@ async fn bad_input_gets_a_precise_answer_and_costs_nothing_else() {
     assert_eq!(status, 422);
 }
 
-/// One entry that is none of ours, one whose value no view can read, one that ClickHouse refuses, and events dated
-/// 1970 and 2099: neighbours are unharmed, each is accounted for.
+/// An entry that Millrace did not write, one with a value that no view can read, one that ClickHouse refuses, and events
+/// dated 1970 and 2099: their neighbours are unharmed, and each is accounted for.
 #[tokio::test(flavor = "multi_thread")]
 async fn poison_harms_no_neighbour_and_is_accounted_for() {
     let world = World::shared().await;
@@ -121,7 +121,7 @@ async fn poison_harms_no_neighbour_and_is_accounted_for() {
         id
     };
     poison(&[("foo", "bar")]).await;
-    let ours = |id: &'static str, time: &'static str, properties: &'static str| {
+    let entry = |id: &'static str, time: &'static str, properties: &'static str| {
         [
             ("type", "purchase"),
             ("source", ""),
@@ -131,10 +131,10 @@ async fn poison_harms_no_neighbour_and_is_accounted_for() {
             ("properties", properties),
         ]
     };
-    poison(&ours("unreadable", "1000", r#"{"sales_value":"much"}"#)).await;
-    poison(&ours("refused", "99999999999999999", r#"{"sales_value":"1.00"}"#)).await;
-    poison(&ours("far", "4070908800000", r#"{"sales_value":"2.00"}"#)).await;
-    // Definitions that nobody applied: one that is not there, one that no binary understands.
+    poison(&entry("unreadable", "1000", r#"{"sales_value":"much"}"#)).await;
+    poison(&entry("refused", "99999999999999999", r#"{"sales_value":"1.00"}"#)).await;
+    poison(&entry("far", "4070908800000", r#"{"sales_value":"2.00"}"#)).await;
+    // Control entries that nobody applied: a version that does not exist, an engine that no binary has.
     poison(&[("control", "definitions"), ("version", "99"), ("engine", "1")]).await;
     poison(&[("control", "definitions"), ("version", "1"), ("engine", "99")]).await;
     assert_eq!(post_json(&url, &purchase("new", 1, 11, 300)).await.0, 202);
