@@ -1,4 +1,5 @@
-//! From slots to the values that a model reads, at an instant `t`. Which slots there are is left to the stores.
+//! Computes the values that a model reads at an instant `t` from the slots of one key. The caller fetches the slots: it
+//! passes every slot of the key that the store holds.
 
 use crate::aggregate::{AggregateState, At, WrongKind};
 use crate::batch::Run;
@@ -9,12 +10,14 @@ use crate::status;
 
 pub use crate::status::{FeatureValue, Status};
 
-/// The greatest feature time among a view's slots: the earliest `t` at which its values are defined.
+/// The greatest feature time among a view's slots, epoch ms. The values of a streamed view are defined from it on; those of a
+/// batch view from the `as_of` of its run on, if that is later. None if no slot has absorbed an entry.
 pub fn newest(slots: &[Slot]) -> Option<i64> {
     slots.iter().filter_map(|slot| slot.newest).max()
 }
 
-/// The values at `t` of the wanted features (indices into the view's), from all slots of one key.
+/// The values at `t` (epoch ms) of the features at these indices in the view, in this order, from all slots of one key.
+/// Where the view's values are not defined at `t`, each has the status that says why.
 pub fn assemble(view: &View, slots: &[Slot], wanted: &[usize], t: i64) -> Vec<FeatureValue> {
     match status::defined_at(view, newest(slots), run_of(view, slots.iter().map(|slot| slot.checkpoint)), t) {
         Ok(newest) => wanted.iter().map(|index| value_at(view, slots, *index, t, newest)).collect(),
@@ -22,8 +25,9 @@ pub fn assemble(view: &View, slots: &[Slot], wanted: &[usize], t: i64) -> Vec<Fe
     }
 }
 
-/// The same from slots as they are stored: states that nobody asks for are not decoded. `at` says at which instant a view
-/// is read, given the first at which its values are defined.
+/// As [`assemble`], but from encoded slots: the states of features that are not wanted are stepped over. `at` is called
+/// once, with the earliest instant at which the values are defined (None if there is no slot), and returns `t`. So a caller
+/// can read "now" without reading before the newest entry.
 pub fn assemble_encoded(
     view: &View,
     slots: &[EncodedSlot<'_>],
@@ -44,7 +48,7 @@ pub fn assemble_encoded(
     Ok(wanted.features().iter().zip(&states).map(|(index, state)| finish(view, *index, state, t, newest)).collect())
 }
 
-/// The instant of the last run that wrote one of the slots of a batch view.
+/// The latest `as_of` among the runs that wrote these slots of a batch view. None for a streamed view.
 fn run_of(view: &View, checkpoints: impl Iterator<Item = Checkpoint>) -> Option<i64> {
     view.batch.as_ref()?;
     checkpoints.map(|checkpoint| Run::of(checkpoint).as_of).max()
@@ -60,7 +64,7 @@ fn value_at(view: &View, slots: &[Slot], index: usize, t: i64, newest: i64) -> F
     }
 }
 
-/// The state of a feature over all tiles of all slots that count at `t`.
+/// The state of a feature, merged from the tiles that count at `t`, of every slot.
 fn merged(view: &View, slots: &[Slot], index: usize, t: i64) -> Result<AggregateState, WrongKind> {
     let feature = &view.features[index];
     let spec = &view.windows[feature.window];

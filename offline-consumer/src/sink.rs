@@ -1,5 +1,6 @@
-//! The ClickHouse sink: a batch is cut into blocks (`blocks`), and each block is one INSERT that is named in the cursor before
-//! it is sent (`insert`). A block with a row that ClickHouse refuses is narrowed to that row (`narrow`).
+//! The ClickHouse sink of one partition: begins at the cursor and commits batches. `blocks` cuts a batch into blocks.
+//! `insert` sends each block as one INSERT, after it has written the block's manifest into the cursor. When ClickHouse
+//! refuses a block because of a row, `narrow` finds the row.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,48 +20,55 @@ const MOST_ENTRIES: usize = 50_000;
 /// How long a batch is gathered.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// Copies one partition into `events`.
+/// Copies the events of one partition into ClickHouse's table `events`.
 pub struct ClickHouseSink {
     pub(crate) store: ClickHouse,
     pub(crate) partition: Partition,
-    /// The layout of rows, and the version of the definitions that it is for.
+    /// The layout of rows, with the version of the definitions that it is made for.
     layout: Option<(u32, Arc<Layout>)>,
-    /// The range whose rows may have arrived although no answer came.
+    /// The range after the cursor whose rows may be in ClickHouse already. An earlier owner of the partition may have sent
+    /// them.
     pub(crate) suspect: Option<SuspectRange>,
-    /// How far a batch got before it failed.
+    /// How far the batch is inserted. It is kept until the next batch, because the same batch can be committed again.
     progress: Option<BatchProgress>,
-    /// Whether ClickHouse has accepted a row of this batch. Only then can another row be at fault.
+    /// Whether ClickHouse holds a row of this batch. If it does not, a refusal is taken for the table's fault, unless the
+    /// batch is a single row.
     pub(crate) taken: bool,
-    /// Whether this batch is a single row, which has no neighbours.
+    /// Whether this batch is a single row. Then no other row can show where the fault is, so a refused row is left out at
+    /// once.
     pub(crate) alone: bool,
-    /// How often rows were sent alone: each time others.
+    /// The number of times that rows of a block were sent one by one. It shifts the choice, so that other rows are sent each
+    /// time.
     pub(crate) samplings: usize,
     /// The position of the cursor while a batch is inserted.
     pub(crate) cursor: Position,
 }
 
-/// A range whose rows may have arrived.
+/// A range from the cursor on whose rows may be in ClickHouse.
 pub(crate) struct SuspectRange {
     /// Its last position.
     pub(crate) upto: Position,
-    /// The block that was sent, where it is known.
+    /// The last INSERT that was sent, if it is known. The same rows can be sent again under its token.
     pub(crate) manifest: Option<Manifest>,
-    /// The latest attempt at any of it.
+    /// The number of the latest attempt at a part of the range. The token of an INSERT contains it, so an attempt with other
+    /// rows gets another number.
     pub(crate) attempt: u32,
 }
 
-/// How far a batch is inserted, and the rows that were left out so far.
+/// How far a batch is inserted, and the rows that were left out.
 struct BatchProgress {
+    /// The position before the batch, by which it is recognized.
     after: Position,
+    /// The last position that is inserted or left out.
     done: Position,
     dead: Vec<DeadLetter>,
 }
 
 /// Why an INSERT failed.
 pub(crate) struct InsertFailure {
-    /// Whose fault it is.
+    /// Whether the store or a row caused it.
     pub(crate) fault: Fault,
-    /// The error.
+    /// The text of the error.
     pub(crate) reason: String,
 }
 
@@ -95,7 +103,7 @@ impl ClickHouseSink {
         layout.rows(self.partition, events)
     }
 
-    /// The record of a row that is left out.
+    /// The dead letter of a row that is left out.
     pub(crate) fn refused(&self, position: Position, event: &Event, reason: String) -> DeadLetter {
         DeadLetter {
             group: "offline".to_owned(),
@@ -150,7 +158,7 @@ impl Sink for ClickHouseSink {
                     progress.done = block.upto;
                 }
                 Err(error) => {
-                    // Parts of it may have been accepted by themselves.
+                    // The block may have been sent in parts, of which ClickHouse accepted some.
                     self.suspect_up_to(block.upto, 0);
                     self.progress = Some(progress);
                     return Err(error);
@@ -167,7 +175,7 @@ impl Sink for ClickHouseSink {
     }
 }
 
-/// The error for a ClickHouse that is unavailable, or whose fault it is.
+/// The error that makes the worker try the batch again, for any error that is not about a row.
 pub(crate) fn unavailable(error: &ClickHouseError) -> SinkError {
     SinkError::Transient { store: "clickhouse", reason: error.to_string() }
 }

@@ -1,5 +1,6 @@
-//! `cargo xtask demo`: all services on real data, checked value by value by another engine. Faults can be asked for, and
-//! must change nothing.
+//! `cargo xtask demo`: replays a public set of grocery transactions through the services on real stores. Scripts of the
+//! example compute the values again with another engine and compare them (`check`). Options can kill services and stores
+//! during the replay (`faults`); the result must be the same. `installation` starts the services.
 
 mod check;
 mod faults;
@@ -37,7 +38,8 @@ pub struct DemoArgs {
     #[arg(long, default_value_t = 0)]
     kill: u32,
 
-    /// Stop a store for a number of seconds during the replay: `mongodb=60` or `clickhouse=60`.
+    /// Kill a store during the replay and start it again after this number of seconds: `mongodb=60` or `clickhouse=60`. Can
+    /// be given more than once.
     #[arg(long)]
     outage: Vec<Outage>,
 
@@ -45,12 +47,12 @@ pub struct DemoArgs {
     #[arg(long, default_value_t = 4)]
     seed: u64,
 
-    /// Keep the logs and the stores' data.
+    /// Keep the logs and the stores' data. Without it, they are kept if the demo cannot finish.
     #[arg(long)]
     keep: bool,
 }
 
-/// Runs the demo and judges it: a mismatch, a loss or a duplicate is an error.
+/// Runs the demo and prints its summary. A mismatch, a lost event or a duplicate is an error.
 pub async fn run(args: &DemoArgs) -> anyhow::Result<()> {
     let dir = tempfile::Builder::new().prefix("millrace-demo-").tempdir()?;
     let summary = replay_and_check(args, dir.path()).await;
@@ -62,7 +64,8 @@ pub async fn run(args: &DemoArgs) -> anyhow::Result<()> {
     if is_exact(&summary) { Ok(()) } else { bail!("the demo found mismatches, losses or duplicates") }
 }
 
-/// Every event that was sent was accepted, is in ClickHouse once, and every value is right.
+/// Whether every event that was sent was accepted and is in ClickHouse once, every value of the streamed views and of the
+/// batch view is right, and each check script has passed.
 fn is_exact(summary: &Value) -> bool {
     let number = |name: &str| summary[name].as_i64().unwrap_or(-1);
     number("mismatches") == 0
@@ -73,7 +76,7 @@ fn is_exact(summary: &Value) -> bool {
         && summary["check_passed"] == true
 }
 
-/// Sets everything up, replays, checks, and leaves nothing running.
+/// Sets everything up, replays, checks, and stops everything. Returns the summary of `check`.
 async fn replay_and_check(args: &DemoArgs, dir: &Path) -> anyhow::Result<Value> {
     exec(&mut cargo(&["build", "--release"]))?;
     let python = journey::python()?;
@@ -83,6 +86,7 @@ async fn replay_and_check(args: &DemoArgs, dir: &Path) -> anyhow::Result<Value> 
     let installation = Installation::new(&stack, dir);
     installation.millrace(&["migrate"])?;
     installation.millrace(&["apply", &journey::folder().join("millrace.yaml").to_string_lossy()])?;
+    // In the order of `ServiceKind::ALL`: ingest is the first, and the feature server the last.
     let mut services = installation.start_all()?;
     let report = dir.join("replay.json");
 

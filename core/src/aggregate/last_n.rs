@@ -1,4 +1,5 @@
-//! `last_n`: the last `n` values by (feature time, event id, position, partition), the newest first.
+//! `last_n`: the last `n` values, the newest first. Their order is that of [`Stamp`]: feature time, then event id, position
+//! and partition. The caller leaves out nulls and duplicates.
 
 use serde_json::Value as Json;
 
@@ -10,6 +11,7 @@ use crate::bytes::{DecodeError, NUMBER_BYTES, Reader, Writer};
 use crate::definitions::ValueType;
 use crate::scalar::Scalar;
 
+/// The first byte of an encoded state, which tells it from those of other aggregates.
 const TAG: u8 = 7;
 /// The most values that one feature keeps.
 const MAX_N: u32 = 1_000;
@@ -111,6 +113,7 @@ impl Fold for LastN {
         (shown::max_bytes(&self.input) + NUMBER_BYTES).saturating_mul(u64::from(self.n))
     }
 
+    // An entry is a tuple of the five stamp columns and the value, so the value is its sixth part.
     fn sql(&self, SqlInput { value, counts }: &SqlInput<'_>) -> String {
         format!(
             "toJSONString(arrayMap(entry -> toString(entry.6), arraySlice(arrayReverseSort(\
@@ -119,6 +122,7 @@ impl Fold for LastN {
         )
     }
 
+    // SQL leaves the stamps out, so this state can be finished, but not merged.
     fn read_sql(&self, text: &str) -> Option<Latest> {
         let texts: Vec<String> = serde_json::from_str(text).ok()?;
         texts.iter().map(|text| sql::scalar(&self.input, text).map(Stamped::from_sql)).collect()

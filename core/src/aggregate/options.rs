@@ -1,4 +1,5 @@
-//! How an aggregate is declared: its options and input as definitions write them, and what can be wrong with them.
+//! The checks that the declarations of several aggregates share, and the errors of a declaration. The file of each aggregate
+//! reads its own declaration; `mod` refuses the options that it has not read.
 
 use std::collections::BTreeMap;
 
@@ -8,19 +9,21 @@ use super::Aggregate;
 use crate::decimal::DecimalType;
 use crate::definitions::ValueType;
 
-/// The options of a feature by name. Each aggregate takes its own out; the rest is an error.
+/// The options of a feature, by their names in definitions: `n` of `last_n`, for example. `agg`, `value` and the fields
+/// that each feature has are not among them. An aggregate removes the options that it reads; one that is left over is an
+/// error.
 pub type Options = BTreeMap<String, Json>;
 
-/// Decimal digits that a sum may start from: they leave room for 10^10 values in an `i128`.
+/// The most digits of a decimal that can be summed. A sum is an `i128`, which holds 38 digits, so 10^10 values fit.
 const MAX_SUM_PRECISION: u8 = 28;
 
-/// Why an aggregate cannot be declared so.
+/// The error of an aggregate's declaration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidAggregate {
     /// No aggregate has that name.
     #[error("agg `{0}` is not known; expected one of {names}", names = Aggregate::NAMES.join(", "))]
     Unknown(String),
-    /// The aggregate has no such option.
+    /// The aggregate does not have that option.
     #[error("`{option}` is not an option of `{name}`; leave it out")]
     UnknownOption {
         /// The aggregate.
@@ -28,7 +31,7 @@ pub enum InvalidAggregate {
         /// What was written.
         option: String,
     },
-    /// An option is missing or out of its range.
+    /// An option is missing, has the wrong type, or is out of its range.
     #[error("`{name}` needs `{option}` {range}")]
     Option {
         /// The aggregate.
@@ -38,13 +41,13 @@ pub enum InvalidAggregate {
         /// The values that it can have.
         range: String,
     },
-    /// It reads a value, and none is named.
+    /// The aggregate reads a value, but the feature names none.
     #[error("`{0}` needs a `value`")]
     MissingValue(&'static str),
-    /// It needs to know the type of its value.
+    /// The aggregate needs a value of a declared type.
     #[error("the `type` of its value is missing; write for example int64 or decimal(18,2)")]
     MissingType,
-    /// It cannot read values of that type.
+    /// The aggregate cannot read values of that type.
     #[error("`{name}` cannot read values of type {input}")]
     WrongInput {
         /// The aggregate.
@@ -52,14 +55,15 @@ pub enum InvalidAggregate {
         /// The type.
         input: String,
     },
-    /// The sum of such decimals has no room.
+    /// The decimals have so much precision that their sum could overflow.
     #[error(
         "a summed decimal has at most {MAX_SUM_PRECISION} digits, so that a sum has room; write a smaller precision"
     )]
     TooPrecise,
 }
 
-/// The declared type of the input of an aggregate that reads one, if the aggregate takes it.
+/// Returns the declared type of the input. It is an error if there is no input, if the input has no declared type, or if
+/// `takes` refuses the type.
 pub(super) fn typed(
     name: &'static str,
     input: Option<&ValueType>,
@@ -73,7 +77,7 @@ pub(super) fn typed(
     }
 }
 
-/// The type of the input of an aggregate that adds values up.
+/// Returns the declared type of the input of an aggregate that adds values up: a number, and not too precise a decimal.
 pub(super) fn summable(name: &'static str, input: Option<&ValueType>) -> Result<ValueType, InvalidAggregate> {
     match typed(name, input, ValueType::is_numeric)? {
         ValueType::Decimal(DecimalType { precision, .. }) if precision > MAX_SUM_PRECISION => {
@@ -83,7 +87,7 @@ pub(super) fn summable(name: &'static str, input: Option<&ValueType>) -> Result<
     }
 }
 
-/// A whole number between 1 and `most`.
+/// Removes `option` from the options and returns it, if it is a whole number between 1 and `most`.
 pub(super) fn whole_number(
     name: &'static str,
     option: &'static str,

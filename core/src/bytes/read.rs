@@ -1,8 +1,9 @@
-//! Reads what `write` wrote. It never panics, and never allocates more than the bytes can hold.
+//! Reads the bytes that `write` wrote; that file describes the format. Other bytes never make it panic. A number that is
+//! written in more bytes than necessary is accepted.
 
 use super::DecodeError;
 
-/// A place in bytes that are read.
+/// The bytes that are read, and how far.
 #[derive(Clone, Debug)]
 pub struct Reader<'a> {
     bytes: &'a [u8],
@@ -14,7 +15,7 @@ impl<'a> Reader<'a> {
         Self { bytes, at: 0 }
     }
 
-    /// The error for the byte before this place.
+    /// The error of a `what` that is not valid. It points at the last byte that was read.
     pub(crate) fn invalid(&self, what: &'static str) -> DecodeError {
         DecodeError::Invalid { what, at: self.at.saturating_sub(1) }
     }
@@ -26,7 +27,7 @@ impl<'a> Reader<'a> {
         Ok(byte)
     }
 
-    /// The next byte, without a step over it.
+    /// The next byte, which stays to be read.
     pub(crate) fn peek(&self) -> Option<u8> {
         self.bytes.get(self.at).copied()
     }
@@ -78,7 +79,8 @@ impl<'a> Reader<'a> {
         value.try_into().map_err(|_| self.invalid("64-bit number"))
     }
 
-    /// A number of at most 63 bits, or None when a longer one stands here, which is rare.
+    /// Reads a number of at most nine bytes, which holds 63 bits. Returns None and reads nothing if the number is longer,
+    /// which is rare, or cut off.
     #[inline]
     fn short(&mut self) -> Option<u64> {
         let first = *self.bytes.get(self.at)?;
@@ -97,6 +99,7 @@ impl<'a> Reader<'a> {
         None
     }
 
+    /// Reads a number of any length up to 128 bits.
     fn long(&mut self) -> Result<u128, DecodeError> {
         let mut value = 0u128;
         for shift in (0..).step_by(7) {
@@ -113,7 +116,8 @@ impl<'a> Reader<'a> {
         Ok(value)
     }
 
-    /// Steps over `count` numbers, eight bytes at a time. The high bit is clear in the last byte of a number alone.
+    /// Steps over `count` numbers, eight bytes at a time. Only the last byte of a number has a clear high bit, so the clear
+    /// high bits count the numbers that end.
     #[inline]
     pub(crate) fn skip_numbers(&mut self, mut count: usize) -> Result<(), DecodeError> {
         const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
@@ -129,7 +133,8 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// A count of items that take at least a byte each, so that it is safe to allocate for them.
+    /// Reads the number of items that follow, each of at least one byte. A number beyond the bytes that are left is an
+    /// error, so corrupt bytes cannot make a caller allocate more than they are long.
     #[inline]
     pub(crate) fn length(&mut self) -> Result<usize, DecodeError> {
         usize::try_from(self.unsigned64()?)
@@ -144,7 +149,7 @@ impl<'a> Reader<'a> {
         std::str::from_utf8(slice).map_err(|_| self.invalid("text"))
     }
 
-    /// Refuses bytes after the value.
+    /// Returns an error if bytes are left.
     pub(crate) fn end(&self) -> Result<(), DecodeError> {
         match self.bytes.len() - self.at {
             0 => Ok(()),

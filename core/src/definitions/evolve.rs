@@ -1,6 +1,7 @@
 //! Decides which changes from one version of the definitions to the next are allowed. Stored state was folded under the
-//! old ones, so its meaning must not change: a changed view gets a new version, and nothing removed comes back as
-//! something else.
+//! earlier versions, so its meaning must not change: a changed view gets a new version. A removed view does not come back
+//! under its old version, even unchanged, because its state lacks the entries of the time between. A removed entity, event
+//! or service can come back; the rules compare it with all earlier versions.
 
 use std::fmt::Write as _;
 
@@ -10,7 +11,8 @@ use super::reference::VersionedName;
 use super::view::{InputSource, View};
 
 impl Definitions {
-    /// Everything that `self` may not say after `earlier` versions (oldest first), each with its remedy.
+    /// Compares `self` with all earlier versions, the oldest first, and returns a sentence for each change that is not
+    /// allowed, with its remedy. If there is none, `self` can follow them.
     pub fn conflicts_with(&self, earlier: &[&Definitions]) -> Vec<String> {
         let mut conflicts = Vec::new();
         for (back, old) in earlier.iter().rev().enumerate() {
@@ -81,8 +83,9 @@ impl Definitions {
         }
     }
 
-    /// Everything about a view that its stored state depends on, by name. Descriptions, defaults, `ttl`, `cache`,
-    /// `index` and schedule may change freely.
+    /// A text of everything about a view that its stored state depends on. Two versions of a view with the same text mean the
+    /// same. The text holds names, because an index may stand for another thing in another version. Descriptions, defaults,
+    /// `ttl`, `cache`, `index` and the schedule are not in it, so they may change.
     fn meaning(&self, view: &View) -> String {
         let mut text = format!("{} {:?} from", self.entities[view.entity].name, view.store);
         for event in &view.from {

@@ -1,7 +1,8 @@
-//! The SELECT that computes features of a view for some keys at an instant, from `events`: the same fold that the
-//! slots are, over all rows at once.
+//! Writes the SELECT that computes features of a view for some keys at an instant, from the table `events`. It gives the
+//! values that the slots of these keys would give, but computes them from all rows at once.
 //!
-//! One row per key that has an entry: the parts of its key, `newest`, and each feature as text that `decode` reads.
+//! The answer has one row per key that has an entry: the parts of the key, `newest`, and each feature as a text. `decode`
+//! reads the rows, and the caller sends the query.
 
 use crate::aggregate::{STAMP_COLUMNS, SqlInput};
 use crate::definitions::{Definitions, Feature, Slots, View};
@@ -11,36 +12,36 @@ use crate::position::Position;
 
 use super::{Param, SETTINGS, SqlQuery, inputs, quote_name};
 
-/// Which entries of one partition count.
+/// A range of positions of one partition, whose entries count. It is not related to `Slots::Known`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Known {
     /// The partition.
     pub partition: Partition,
-    /// Only what lies after this position.
+    /// The position before the range.
     pub after: Position,
-    /// Only what lies before it or at it.
+    /// The last position of the range.
     pub upto: Position,
 }
 
-/// Which values are wanted, at which instant, from which entries.
+/// The features to compute, the instant, and the entries that count. By default all entries of the view and the keys count.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Scope<'a> {
     /// Indices of the view's features.
     pub wanted: &'a [usize],
     /// The instant, epoch ms.
     pub t: i64,
-    /// Leaves out entries that count from after `t`: the past as it was, in event time. Without it, `t` must not lie
-    /// before a key's `newest`.
+    /// Whether entries with a feature time after `t` are left out. Then `t` may lie in the past. If this is false, `t` must
+    /// not lie before the `newest` of any of the keys.
     pub point_in_time: bool,
-    /// Leaves out what the log took after this time, epoch ms.
+    /// Leaves out entries that were appended to the log after this time, epoch ms.
     pub known_at: Option<i64>,
-    /// Only these ranges of positions; partitions that are not named do not count.
+    /// Leaves out entries outside of these ranges, and so all entries of a partition that has no range.
     pub known: Option<&'a [Known]>,
-    /// Leaves out what that sink of the group `online` has left out of this view.
+    /// Leaves out entries that this sink of the group `online` has dead-lettered, wholly or for this view.
     pub without_dead_letters_of: Option<&'a str>,
 }
 
-/// The query for these keys, which are canonical keys of the view's entity.
+/// The query for these keys, which are keys of the view's entity.
 pub fn features(definitions: &Definitions, view: &View, keys: &[KeyText], scope: &Scope<'_>) -> SqlQuery {
     let mut builder = Builder { definitions, view, scope, params: vec![("t".to_owned(), Param::Int(scope.t))] };
     let entries = builder.entries(keys);
@@ -100,7 +101,7 @@ impl Builder<'_> {
         self.param("types", Param::Texts(types));
         let mut conditions = vec!["`type` IN {types:Array(String)}".to_owned()];
         if self.view.slots == Slots::Known {
-            // Rows lie by this column.
+            // The table is sorted by `type` and this column, so ClickHouse skips most other keys.
             conditions.push("partition_key IN {keys:Array(String)}".to_owned());
             self.param("keys", Param::Texts(keys.iter().map(KeyText::to_string).collect()));
         }
@@ -166,7 +167,7 @@ impl Builder<'_> {
             .to_owned()
     }
 
-    /// The entries with the columns that the wanted windows ask for.
+    /// The SELECT of the entries, with the columns that the windows of the wanted features need.
     fn windows(&self, entries: String) -> String {
         let keys = self.parts().join(", ");
         let mut nested = entries;
@@ -178,7 +179,7 @@ impl Builder<'_> {
         nested
     }
 
-    /// One feature as text; NULL where there is nothing to show.
+    /// The SQL of one feature. Its value is a text, or NULL if there is nothing to show.
     fn value(&self, feature: &Feature) -> String {
         let input = feature.input.map(|index| format!("input_{index}"));
         let present = input.as_ref().map(|input| format!("isNotNull({input})"));

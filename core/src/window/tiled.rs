@@ -1,4 +1,5 @@
-//! Sliding and tumbling windows: a ring of tiles, of which those inside the span count.
+//! Sliding and tumbling windows: a ring of tiles. At `t`, the first tile of the span and all later ones count. The caller
+//! does not read at a `t` before the newest entry, so no tile lies after `t`. `cut` decides where a tile starts.
 
 use super::{Arrival, Counted, Cut, expect_tag};
 use crate::bytes::{DecodeError, Reader, Writer};
@@ -10,7 +11,7 @@ pub(super) const TAG: u8 = 1;
 pub enum Span {
     /// The tile that holds `t`: a tumbling window.
     Tile,
-    /// All tiles from the one that holds `t` less this many ms: a sliding window.
+    /// The tile that holds the instant this number of ms before `t`, and all after it: a sliding window.
     Sliding(i64),
 }
 
@@ -29,15 +30,17 @@ impl Span {
     }
 }
 
+/// The start of the first tile that counts at `t`.
 pub(super) fn start_at(cut: Cut, span: Span, t: i64) -> i64 {
     cut.floor(t.saturating_sub(span.ms()))
 }
 
+/// An entry counts for at most this number of ms after its feature time.
 pub(super) fn horizon(cut: Cut, span: Span) -> i64 {
     span.ms() + cut.longest()
 }
 
-/// The first and the last tile can be partly outside of the span.
+/// The most tiles that a ring holds. The first and the last one can be partly outside of the span.
 pub(super) fn max_tiles(cut: Cut, span: Span) -> u64 {
     u64::try_from(span.ms() / cut.longest().max(1) + 2).unwrap_or(u64::MAX)
 }
@@ -54,7 +57,8 @@ impl<T> Default for Ring<T> {
 }
 
 impl<T> Ring<T> {
-    /// Drops the tiles that have left the window. An entry that comes late lands in its tile as long as there is one.
+    /// Drops the tiles that have left the window at the newest entry. Then returns the tile of this entry, which is made if
+    /// the ring does not have it. A late entry counts as well, unless its tile has left the window.
     pub(super) fn tile_for(
         &mut self,
         cut: Cut,
@@ -76,11 +80,13 @@ impl<T> Ring<T> {
         Counted::In(&mut self.tiles[at].1)
     }
 
+    /// The tiles that start at `oldest` or later.
     pub(super) fn tiles_from(&self, oldest: i64) -> impl Iterator<Item = &T> {
         self.tiles.iter().filter(move |(start, _)| *start >= oldest).map(|(_, tile)| tile)
     }
 
-    /// Starts are multiples of a unit, so they are written as steps: mostly one byte each.
+    /// Writes the first start whole. Each other start is written as its distance from the one before, in units of the
+    /// greatest common divisor of all distances: mostly one byte.
     pub(super) fn write(&self, writer: &mut Writer, mut tile: impl FnMut(&mut Writer, &T)) {
         writer.byte(TAG);
         writer.length(self.tiles.len());
@@ -108,6 +114,7 @@ impl<T> Ring<T> {
     }
 }
 
+/// Calls `tile` at each encoded tile, with whether it starts at `oldest` or later. `tile` reads the tile or steps over it.
 pub(super) fn visit<'a>(
     reader: &mut Reader<'a>,
     oldest: i64,
@@ -121,7 +128,7 @@ pub(super) fn visit<'a>(
     Ok(())
 }
 
-/// The starts of encoded tiles: the first is written whole, each other as a step from the one before.
+/// Reads the starts of encoded tiles, which `Ring::write` describes.
 struct Starts {
     count: usize,
     unit: i64,

@@ -1,11 +1,11 @@
-//! Looks at the text of a batch view's query as far as that can be done without ClickHouse: that it is one SELECT which
-//! stays within the parentheses that a run puts around it, and which parameters it asks for. What it means is
-//! ClickHouse's to say, when it is applied and when it is run.
+//! Checks the text of a batch view's query without ClickHouse. A run puts parentheses around the query, so the query must
+//! be one SELECT that cannot close them, and it must not ask for parameters that a run does not give. ClickHouse checks the
+//! rest: the syntax when the definitions are applied, tables and columns when the query runs.
 
-/// The parameters that a run gives a query, by name.
+/// The parameters that a run gives a query: the name, and how a query writes it. Only the name is checked.
 const PARAMETERS: [(&str, &str); 1] = [("as_of", "{as_of:DateTime64(3, 'UTC')}")];
 
-/// Refuses what cannot run, or is more than one SELECT.
+/// Returns an error if the text is not one SELECT, or cannot run.
 pub(super) fn check_query(query: &str) -> Result<(), String> {
     let tokens = tokens(query)?;
     let first = tokens.iter().find(|token| **token != Token::Other('('));
@@ -36,7 +36,7 @@ pub(super) fn check_query(query: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// `{name:Type}`; other braces are literals.
+/// Checks the text after a `{`. `{name:Type}` is a parameter, whose name must be known; other braces are a map literal.
 fn parameter(rest: &[Token<'_>]) -> Result<(), String> {
     let [Token::Word(name), Token::Other(':'), ..] = rest else { return Ok(()) };
     let is_literal = name.starts_with(|c: char| c.is_ascii_digit());
@@ -47,6 +47,7 @@ fn parameter(rest: &[Token<'_>]) -> Result<(), String> {
     Err(format!("`query` has no parameter `{name}`; there is {}", known.join(", ")))
 }
 
+/// Whether a clause begins at this word that sends the rows elsewhere or in another format: INTO OUTFILE or FORMAT.
 fn names_output(token: &Token<'_>, rest: &[Token<'_>]) -> bool {
     match rest {
         [next, ..] if token.is("INTO") => next.is("OUTFILE"),
@@ -60,7 +61,7 @@ fn names_output(token: &Token<'_>, rest: &[Token<'_>]) -> bool {
 enum Token<'q> {
     /// A keyword, a bare name or a number.
     Word(&'q str),
-    /// A string or a name in quotes.
+    /// A string, or a name in quotes. Its text does not matter.
     Quoted,
     /// Any other character.
     Other(char),
@@ -72,8 +73,8 @@ impl Token<'_> {
     }
 }
 
-/// The tokens of ClickHouse's `Lexer.cpp`, without blanks and comments. Where two of its versions read a text
-/// differently, that text is refused.
+/// Splits a query into tokens as ClickHouse's `Lexer.cpp` does, without blanks and comments. Refuses characters and comments
+/// that versions of ClickHouse read differently, because they could hide a parenthesis.
 fn tokens(query: &str) -> Result<Vec<Token<'_>>, String> {
     let (mut tokens, mut rest) = (Vec::new(), query);
     while let Some(first) = rest.chars().next() {
@@ -116,7 +117,8 @@ fn is_word(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_'
 }
 
-/// Length of a quoted text; a backslash or the quote itself escapes.
+/// The length of a quoted text with its quotes, in bytes; None if it does not end. Inside it, a backslash escapes the next
+/// character, and two quotes stand for one.
 fn quoted(rest: &str, quote: char) -> Option<usize> {
     let mut chars = rest.char_indices().skip(1).peekable();
     while let Some((at, c)) = chars.next() {
