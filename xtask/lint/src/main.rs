@@ -6,6 +6,7 @@ mod circles;
 mod deps;
 mod guarantees;
 mod known;
+mod links;
 mod openings;
 mod phrases;
 mod prose;
@@ -67,6 +68,7 @@ fn all(tree: &Tree, root: &Path) -> anyhow::Result<Vec<Finding>> {
     findings.extend(circles::check(tree));
     findings.extend(arms::check(tree));
     findings.extend(phrases::check(tree));
+    findings.extend(links::check(tree, root));
     findings.extend(guarantees::check(tree, root)?);
     Ok(findings)
 }
