@@ -79,13 +79,13 @@ impl Endpoints {
 }
 
 impl Endpoint {
-    /// Dashboards know an endpoint by the label `door`.
+    /// Metrics name the endpoint in the label `endpoint`.
     fn new(name: &'static str) -> Arc<Self> {
         let ended =
-            |outcome: &'static str| counter!("millrace_read_requests_total", "door" => name, "outcome" => outcome);
+            |outcome: &'static str| counter!("millrace_read_requests_total", "endpoint" => name, "outcome" => outcome);
         Arc::new(Self {
-            in_progress: gauge!("millrace_read_requests_in_hand", "door" => name),
-            seconds: histogram!("millrace_read_seconds", "door" => name),
+            in_progress: gauge!("millrace_read_requests_in_progress", "endpoint" => name),
+            seconds: histogram!("millrace_read_seconds", "endpoint" => name),
             ok: ended("ok"),
             refused: ended("refused"),
             unavailable: ended("unavailable"),

@@ -109,19 +109,19 @@ def main() -> None:
     households = sorted({household for household, _ in rows})
     parts = [households[start : start + KEYS_PER_REQUEST] for start in range(0, len(households), KEYS_PER_REQUEST)]
     server = Server(options.url)
-    doors = {"rest": by_rest, "grpc": by_grpc(options.grpc, options.protos), "graphql": by_graphql}
+    apis = {"rest": by_rest, "grpc": by_grpc(options.grpc, options.protos), "graphql": by_graphql}
     checked, differences = 0, []
-    for door, read in doors.items():
+    for api, read in apis.items():
         with ThreadPoolExecutor(4) as pool:
             found = {row[:2]: row[2:] for part in pool.map(lambda keys: list(read(server, keys)), parts) for row in part}
         checked += len(found)
-        differences += [f"{door}: {key}: {found.get(key)} instead of {rows.get(key)}" for key in rows.keys() | found.keys() if found.get(key) != rows.get(key)]
+        differences += [f"{api}: {key}: {found.get(key)} instead of {rows.get(key)}" for key in rows.keys() | found.keys() if found.get(key) != rows.get(key)]
     ordering = {household for (household, _), row in rows.items() if row[1] == "PRESENT"}
     for difference in differences[:20]:
         print("mismatch:", difference, file=sys.stderr)
     if len(ordering) < 100:
         print(f"failed: only {len(ordering)} households ordered anything", file=sys.stderr)
-    counts = {"households": len(households), "ordering": len(ordering), "doors": list(doors), "values_checked": checked}
+    counts = {"households": len(households), "ordering": len(ordering), "apis": list(apis), "values_checked": checked}
     print(json.dumps(counts | {"mismatches": len(differences)}))
     sys.exit(1 if differences or len(ordering) < 100 else 0)
 

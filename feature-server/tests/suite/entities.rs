@@ -88,7 +88,7 @@ async fn entities_are_found_by_their_values() {
     assert_eq!(found(&server, "view=profile&version=2").await.0, Vec::<Json>::new(), "no document has version 2 yet");
     assert_eq!(found(&server, "view=met").await.0, Vec::<Json>::new(), "a view without documents");
     let (_, metrics) = server.text("/metrics").await;
-    assert!(metrics.contains("millrace_read_requests_total{door=\"entities\",outcome=\"ok\"}"), "{metrics}");
+    assert!(metrics.contains("millrace_read_requests_total{endpoint=\"entities\",outcome=\"ok\"}"), "{metrics}");
 }
 
 #[tokio::test]

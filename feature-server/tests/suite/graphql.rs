@@ -94,7 +94,7 @@ async fn an_unavailable_store_costs_its_own_values_and_is_reported() {
     assert_eq!(told, [away("profile@1"), away("history@1")], "{body}");
     assert_eq!(errors[0]["extensions"]["features"], json!(["profile:income"]));
     let (_, metrics) = server.text("/metrics").await;
-    let counted = "millrace_read_requests_total{door=\"graphql\",outcome=\"ok\"}";
+    let counted = "millrace_read_requests_total{endpoint=\"graphql\",outcome=\"ok\"}";
     assert!(metrics.contains(counted), "{metrics}");
 }
 

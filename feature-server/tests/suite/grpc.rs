@@ -230,7 +230,7 @@ async fn a_stream_answers_far_more_keys_than_a_batch() {
         parts += 1;
     }
     assert_eq!((next, parts), (200_000, 400));
-    let ended = r#"millrace_read_requests_total{door="grpc_stream",outcome="ok"}"#;
+    let ended = r#"millrace_read_requests_total{endpoint="grpc_stream",outcome="ok"}"#;
     server.until("/metrics", |_, metrics| counted(metrics, ended) >= 1).await;
 }
 

@@ -19,7 +19,7 @@ fn keys(count: u32) -> StreamFeaturesRequest {
 /// The parts that were read for streams, each of 500 keys.
 async fn parts(server: &Server) -> u64 {
     let (_, metrics) = server.text("/metrics").await;
-    let name = r#"millrace_read_seconds_count{door="grpc_stream"}"#;
+    let name = r#"millrace_read_seconds_count{endpoint="grpc_stream"}"#;
     let line = metrics.lines().find_map(|line| line.strip_prefix(name));
     line.and_then(|value| value.trim().parse().ok()).unwrap_or(0)
 }
@@ -62,7 +62,7 @@ async fn a_client_that_stops_reading_stops_the_reads_and_one_that_leaves_frees_i
         }
     };
     tokio::time::timeout(LIMIT, again).await.unwrap();
-    let cancelled = r#"millrace_read_requests_total{door="grpc_stream",outcome="cancelled"} "#;
+    let cancelled = r#"millrace_read_requests_total{endpoint="grpc_stream",outcome="cancelled"} "#;
     server.until("/metrics", |_, metrics| metrics.contains(&format!("{cancelled}1"))).await;
     assert!(parts(&server).await < 1_000, "the work stopped with its client");
 }

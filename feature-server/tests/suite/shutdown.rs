@@ -61,8 +61,8 @@ async fn requests_and_streams_in_progress_are_finished_and_watches_end() {
     });
     let grpc = tokio::spawn(async move { features.get_features(get()).await });
     for endpoint in ["features_get", "grpc_get"] {
-        let in_hand = format!("millrace_read_requests_in_hand{{door=\"{endpoint}\"}} 1");
-        server.until("/metrics", |_, metrics| metrics.contains(&in_hand)).await;
+        let in_progress = format!("millrace_read_requests_in_progress{{endpoint=\"{endpoint}\"}} 1");
+        server.until("/metrics", |_, metrics| metrics.contains(&in_progress)).await;
     }
 
     server.stop();
