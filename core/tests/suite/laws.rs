@@ -171,8 +171,14 @@ fn check(view: &View, slots: &[Slot], entries: &[Entry], t: i64) -> Result<(), T
     Ok(())
 }
 
+/// That number of cases for each law, or what `PROPTEST_CASES` says in a soak.
+fn cases(usual: u32) -> ProptestConfig {
+    let told = std::env::var_os("PROPTEST_CASES").is_some();
+    if told { ProptestConfig::default() } else { ProptestConfig::with_cases(usual) }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
+    #![proptest_config(cases(128))]
 
     #[test]
     fn the_value_at_t_is_the_naive_one(events in events(PARTITIONS), later in 0i64..100_000) {

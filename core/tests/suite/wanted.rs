@@ -93,8 +93,6 @@ fn some_features() -> impl Strategy<Value = Vec<usize>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
-
     #[test]
     fn wanted_features_are_those_of_the_whole(
         events in proptest::collection::vec(events(), 0..3),
