@@ -36,7 +36,7 @@ pub struct Row {
     pub what: String,
     /// The unit.
     pub unit: &'static str,
-    /// The name of the bare peer; empty if there is none.
+    /// The name of the bare peer; empty if Millrace is measured alone.
     pub peer: &'static str,
     /// The target, if there is one.
     pub aim: Option<Aim>,

@@ -1,5 +1,6 @@
 //! I/O that two or more Millrace binaries share: config, process, telemetry, the log, the stores, the worker loop.
-//! The only crate (with `devstack`) that knows a store's driver. What is computed is `millrace_core`'s.
+//! The services reach the stores only through this crate; `devstack` and `bench` use drivers too. The computation of
+//! features is left to `millrace_core`.
 
 pub mod backoff;
 pub mod body;

@@ -88,7 +88,8 @@ impl Readiness {
         }
     }
 
-    /// Sets a note for operators, ready or not. An empty note is none. Logged when it comes and when it goes.
+    /// Sets a note for operators, ready or not. An empty text removes the note. A warning is traced when
+    /// a note appears and when it goes.
     pub fn set_note(&self, note: &str) {
         let mut held = self.0.note.lock();
         if *held == note {

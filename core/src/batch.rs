@@ -29,7 +29,7 @@ pub struct Run {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
 pub struct InvalidRow {
-    /// Its key as it came, or the beginning of the row where there is none.
+    /// Its key as it came, or the beginning of the row where the key is missing.
     pub key: String,
     /// The reason.
     pub reason: String,

@@ -28,7 +28,7 @@ pub enum Found<T> {
 }
 
 impl<T> Found<T> {
-    /// What the store holds. None where that is nothing, or cannot be read.
+    /// The value that the store holds. None where it holds nothing for the key, or something that cannot be read.
     pub fn known(self) -> Option<T> {
         match self {
             Self::Known(known) => Some(known),

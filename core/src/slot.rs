@@ -17,7 +17,7 @@ pub struct Checkpoint {
     pub position: Position,
 }
 
-/// What a view knows of one key through one writer.
+/// The state of a view for one key, as one writer has computed it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Slot {
     /// Up to where it has absorbed.
@@ -28,7 +28,7 @@ pub struct Slot {
     pub windows: Vec<WindowState<Tile>>,
 }
 
-/// What became of an entry in a slot.
+/// The fate of an entry in a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Absorbed {
     /// It counts.

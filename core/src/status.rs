@@ -5,7 +5,7 @@ use serde_json::Value as Json;
 
 use crate::definitions::{Feature, View};
 
-/// What is true of a value.
+/// Whether a feature has a value at an instant, and if not, why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Status {
     /// Known, and within its view's `ttl`.
@@ -23,9 +23,9 @@ pub enum Status {
 /// One feature's answer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FeatureValue {
-    /// The value, or the declared default where there is none.
+    /// The value, or the declared default where the feature has no value.
     pub value: Json,
-    /// What is true of it.
+    /// Whether the feature has a value, and if not, why. A default in `value` does not change it.
     pub status: Status,
     /// Feature time of the newest event that its view has absorbed, epoch ms.
     pub event_time: Option<i64>,
@@ -88,7 +88,7 @@ impl Undefined {
 /// The newest event of a view's values of one key, if these values are defined at `t`. Values are defined, and their age
 /// counts, from the newest event on; those of a batch view from the instant of its run on, even if a row has an earlier event time.
 ///
-/// `newest` is None where no event is known of the key, and `run_as_of` where no run wrote its values.
+/// `newest` is missing where the view knows no event of the key, and `run_as_of` where no run wrote its values.
 pub fn defined_at(view: &View, newest: Option<i64>, run_as_of: Option<i64>, t: i64) -> Result<i64, Undefined> {
     let undefined = |status, reason| Err(Undefined { status, reason, newest });
     let Some(known) = newest else { return undefined(Status::NotFound, None) };

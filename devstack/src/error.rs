@@ -63,9 +63,9 @@ pub enum DevstackError {
     /// A store or service ended, or did not answer in time.
     #[error("{program} {what}; the end of {log}:\n{tail}")]
     NotReady {
-        /// Which one.
+        /// The name of the store or service.
         program: &'static str,
-        /// What happened.
+        /// The rest of a sentence about it, such as `ended before it answered`.
         what: String,
         /// Its log.
         log: PathBuf,

@@ -122,7 +122,7 @@ impl NativeStore {
         if self.detached { self.write_record(process.identity) } else { Ok(()) }
     }
 
-    /// What `stack.json` says of this store.
+    /// The entry of this store in `stack.json`.
     pub(crate) fn record(&self) -> StoreRecord {
         self.record_of(self.identity())
     }

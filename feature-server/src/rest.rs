@@ -1,5 +1,5 @@
-//! The REST API. Each endpoint turns its request into a repository request, and the answer into its own form. What is
-//! read, and which status each value has, is left to the repository.
+//! The REST API. Each endpoint turns its request into a repository request, and the answer into its own form. The
+//! reads, and the status of each value, are left to the repository.
 
 mod entities;
 mod features;

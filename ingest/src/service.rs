@@ -1,4 +1,5 @@
-//! What all requests share, kept current in the background: the open log, the definitions in force, limits and counters.
+//! The state that all requests share: the open log, the definitions in force, limits and counters. A background task
+//! keeps the log and the definitions current.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! Finds the events in a request body without looking into them. What an event must contain is left to `admit`.
+//! Finds the events in a request body without looking into them. The required content of an event is left to
+//! `admit`.
 
 use std::borrow::Cow;
 

@@ -127,7 +127,7 @@ impl<'b> EventKeys<'b> {
 struct PropertyRead<'b> {
     property: usize,
     kind: &'b ValueType,
-    /// Where the value is among the inputs, or why there is none.
+    /// The index of the value among the inputs, or the reason why it could not be read.
     value: Result<usize, String>,
 }
 

@@ -76,7 +76,7 @@ async fn jobs(log: &Log, args: &JobsArgs) -> anyhow::Result<String> {
     Ok(text)
 }
 
-/// All batch views, or those of a name or id; an error if there is none of that name.
+/// All batch views, or those whose name or id is `reference`. Fails if no batch view has that name or id.
 fn selected<'d>(definitions: &'d Definitions, reference: Option<&str>) -> anyhow::Result<Vec<&'d View>> {
     let views = batch_views(definitions).into_iter().map(|(_, view)| view);
     let Some(reference) = reference else { return Ok(views.collect()) };

@@ -1,4 +1,4 @@
-//! What commands print: text, instants and counts in one form everywhere.
+//! Prints the output of commands, and gives instants and counts one form in all of them.
 
 use std::io::{ErrorKind, Write};
 

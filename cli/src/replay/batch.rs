@@ -33,7 +33,7 @@ pub struct Rejection {
     pub error: String,
 }
 
-/// What to do next with the batch.
+/// The step that follows a reply of ingest to the batch.
 #[derive(Debug, PartialEq, Eq)]
 pub enum BatchNext {
     /// Every event is accepted or rejected.
@@ -42,7 +42,7 @@ pub enum BatchNext {
     Retry {
         /// The shortest wait that ingest asked for.
         after: Option<Duration>,
-        /// What went wrong.
+        /// The reason why events are still pending.
         reason: String,
     },
     /// A retry cannot cure this.

@@ -36,7 +36,7 @@ impl LookupTable {
         Ok(Self { rows })
     }
 
-    /// The table's row whose key equals these values of a row; empty when there is none.
+    /// The columns of the table's row whose key equals the values of `key` for `row`. Empty when no row has that key.
     pub fn find(&self, key: &[MappedField], row: JoinedRow<'_>) -> Result<&[ExprValue], EvalError> {
         let values = key.iter().map(|field| field.expression.eval(&row)).collect::<Result<Vec<_>, _>>()?;
         Ok(key_text(values.into_iter()).and_then(|key| self.rows.get(&key)).map_or(&[], |row| &**row))

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use super::batch::BatchProgress;
 use super::plan::PlannedEvent;
 
-/// What has happened so far. It can be read while senders add to it.
+/// The counts of all senders so far, in events. They can be read while senders add to them.
 #[derive(Debug, Default)]
 pub struct Tally {
     sent: AtomicU64,

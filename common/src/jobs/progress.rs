@@ -31,7 +31,7 @@ struct WaitingFor {
 }
 
 impl RunProgress {
-    /// What has been done so far.
+    /// The numbers of rows and keys so far.
     pub fn counts(&self) -> RunCounts {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
         RunCounts {

@@ -154,7 +154,7 @@ impl<S: OnlineStore> RowWriter<S> {
         Ok(rows.into_iter().zip(stored).filter_map(holds_other).collect())
     }
 
-    /// The stored slots of some rows. None where there is none, or something else.
+    /// The stored slots of some rows, in their order. None where nothing is stored, or something that is not a slot.
     async fn stored(&self, rows: &[&(KeyText, Slot)]) -> Result<Vec<Option<Vec<u8>>>, Unwritten> {
         let view = self.view();
         let addresses: Vec<SlotAddress<'_>> = rows.iter().map(|(key, _)| SlotAddress { view, key }).collect();

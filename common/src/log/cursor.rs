@@ -14,7 +14,8 @@ use super::lease::LeaseToken;
 use super::value::{HashFields, hash_fields};
 use super::{Log, functions, value};
 
-/// What a failover may lose: entries closer than this to a position are not trimmed, so that they can be read again.
+/// The most stream time that a failover of the log is assumed to lose, in ms. Entries that are closer than this to a
+/// position are not trimmed, so that they can be read again.
 pub const LOSS_WINDOW_MS: u64 = 60_000;
 
 /// The progress of one sink.

@@ -9,7 +9,7 @@ pub enum LogError {
     /// Redis was not reached, did not answer in time, or answered with an error.
     #[error("failed to {doing}: {source}")]
     Redis {
-        /// What the call does.
+        /// The work of the call, as a verb and its object: "read the log's memory".
         doing: &'static str,
         /// Redis's or the driver's error.
         source: RedisError,
@@ -17,7 +17,7 @@ pub enum LogError {
     /// An answer that no version of Millrace gives.
     #[error("unexpected answer when asked to {doing}: {reply}")]
     Unexpected {
-        /// What the call does.
+        /// The work of the call, as a verb and its object: "read the log's memory".
         doing: &'static str,
         /// The beginning of the answer.
         reply: String,

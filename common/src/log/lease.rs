@@ -1,6 +1,6 @@
 //! A lease on one key of the log's Redis: a partition of a group, a job, or the scheduler. Owner and epoch together are
-//! its token; every call that changes something under the lease shows the token, and Redis refuses an old one. What is
-//! done under a lease is left to the callers.
+//! its token; every call that changes something under the lease shows the token, and Redis refuses an old one. The
+//! work under a lease is left to the callers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,7 +35,7 @@ pub enum Acquisition<T> {
     Held(LeaseHolder),
 }
 
-/// What Redis grants.
+/// A lease as Redis grants it to one call. [`Lease`] renews it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeaseGrant {
     /// The right to act under the lease.
@@ -53,7 +53,7 @@ pub struct LeaseHolder {
     pub left: Duration,
 }
 
-/// What becomes of a lease that could not be renewed in time because Redis was unavailable.
+/// The fate of a lease that could not be renewed in time because Redis was unavailable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnExpiry {
     /// It counts as lost.

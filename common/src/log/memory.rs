@@ -1,6 +1,6 @@
-//! Reads how full the memory of the log's Redis is, and refuses a Redis that may evict entries. What follows from a full
-//! memory is left to others: the appender refuses events well below the limit, so that consumers have room to drain the
-//! log, and the worker keeps fewer old entries.
+//! Reads how full the memory of the log's Redis is, and refuses a Redis that may evict entries. The response
+//! to a full memory is left to others: the appender refuses events well below the limit, so that consumers have room to
+//! drain the log, and the worker keeps fewer old entries.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

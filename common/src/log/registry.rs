@@ -62,7 +62,7 @@ pub async fn definitions(log: &Log, version: u32) -> Result<Option<DefinitionsSo
     Ok(stored(log, version).await?.map(|stored| stored.source))
 }
 
-/// The highest version that is stored, whether or not it is in force everywhere; 0 where there is none.
+/// The highest version that is stored, whether or not it is in force everywhere; 0 where no version is stored.
 pub async fn latest(log: &Log) -> Result<u32, LogError> {
     const DOING: &str = "find the latest definitions";
     let mut command = redis::cmd("HGET");

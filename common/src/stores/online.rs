@@ -51,7 +51,7 @@ pub enum SlotOutcome {
     Refused(String),
 }
 
-/// What to do about an error of a store.
+/// The calls that can succeed after an error of a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoreFault {
     /// The store is unavailable: the same call may succeed later.
@@ -71,7 +71,7 @@ pub trait OnlineStore: Clone + Send + Sync + 'static {
     /// Why a call was not done.
     type Error: std::error::Error + Send + Sync + 'static;
 
-    /// What to do about an error.
+    /// Classifies an error by the calls that can succeed after it.
     fn fault(error: &Self::Error) -> StoreFault;
 
     /// Prepares the store for the first slot of a view. Cheap where that was done before.

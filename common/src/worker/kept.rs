@@ -20,7 +20,7 @@ pub(super) struct KeptBatches {
     batches: VecDeque<Batch>,
 }
 
-/// What a follower finds of its leader.
+/// The answer to a follower that asks whether the leader has a batch for its position.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum LeaderView {
     /// The oldest batch is the follower's next. `full`: waiting for more would not make it larger.
@@ -80,7 +80,8 @@ impl KeptBatches {
         }
     }
 
-    /// What the leader has for a follower at `position`. Drops the batches that the follower has passed.
+    /// Looks for a batch for a follower at `position`. `limit` is the number of entries of a full batch. Drops the
+    /// batches that the follower has passed.
     pub(super) fn look(&mut self, position: Position, limit: usize) -> LeaderView {
         // A batch that the follower is in the middle of is useless to it: the number of entries left in it is not known.
         while self.batches.front().is_some_and(|first| first.after < position) {

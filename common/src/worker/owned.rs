@@ -55,7 +55,7 @@ impl Owned {
     }
 }
 
-/// What one sink may do with the lease.
+/// The lease as one sink sees it: the sink records a batch before it is sent, and asks for the time that is left.
 pub(super) struct SinkFence<'o> {
     pub(super) owned: &'o Owned,
     pub(super) sink: &'static str,

@@ -1,4 +1,4 @@
-//! What follows each turn of a sink's loop. Synchronous: it needs no runtime and no store.
+//! Decides what follows each turn of a sink's loop. Synchronous: it needs no runtime and no store.
 
 use std::time::Duration;
 

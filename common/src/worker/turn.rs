@@ -33,7 +33,7 @@ pub(super) enum Reads<'o> {
     Follows(&'o SharedReading),
 }
 
-/// What a turn has to work on.
+/// The input of a turn.
 enum Gathered {
     /// Entries that are to be judged.
     Read(Vec<RawEntry>),

@@ -32,7 +32,7 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// Where the log's clock starts: everything else is relative to it.
 const NOW: i64 = 1_790_000_000_000;
 
-/// What features read, and its type.
+/// The inputs that features read: the path of each, and the declared type. An empty type is not declared.
 const INPUTS: [(&str, &str); 15] = [
     ("properties.int", "int64"),
     ("properties.deep.er", "int64"),
@@ -327,7 +327,7 @@ async fn the_same_definition_gives_the_same_answer_online_and_in_sql() {
     let mut compared = 0;
     for (seed, log) in logs.iter().enumerate() {
         insert(&store, &definitions, log, &format!("first-{seed}")).await;
-        // What was sent twice after all is one event.
+        // The first third of the log is inserted a second time. Each of its events must still count once.
         insert(&store, &definitions, &log[..log.len() / 3], &format!("again-{seed}")).await;
     }
     for (seed, log) in (0u64..).zip(&logs) {

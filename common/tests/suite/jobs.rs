@@ -119,7 +119,7 @@ impl World {
         self.state(view).await.completed
     }
 
-    /// What is stored of a household in Redis: the run that wrote it, and the amount.
+    /// Reads a household from Redis: the run that wrote it, and the amount. None where nothing is stored.
     async fn stored(&self, household: i64) -> Option<(Run, Value)> {
         let read = [(self.hash(household), vec!["orders@1|batch".to_owned()])];
         let found = self.stores.features.read(&read).await.unwrap();
@@ -253,7 +253,7 @@ async fn a_key_that_cannot_be_written_is_named_and_readers_keep_what_they_had() 
     let before = world.run(0, 1).await.unwrap();
     world.fill(2, 10, 90).await;
     let day = (MIDNIGHT + 2 * DAY) / DAY;
-    // An amount that would lose a digit, a household that comes twice, and one whose key in Redis is no hash.
+    // An amount that would lose a digit, a household that comes twice, and one whose key in Redis is not a hash.
     world
         .sql(&format!("INSERT INTO rows VALUES (toDate({day}), 95, '1.505', 1), (toDate({day}), 20, '2.50', 1)"))
         .await;
@@ -400,8 +400,8 @@ async fn a_run_that_is_told_to_stop_says_so_and_the_next_one_is_whole() {
     assert_eq!((whole.outcome, whole.counts.written), (RunOutcome::Succeeded, 100_000));
 }
 
-/// Passes everything on to ClickHouse, except that an answer stands still after so many bytes and breaks off when told.
-/// From then on all are whole.
+/// Passes everything on to ClickHouse, but stops the answers of a connection after `after` bytes, and closes it once
+/// `break_off` is cancelled. Connections that are opened later get whole answers.
 async fn breaking(url: &str, after: u64, break_off: CancellationToken) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

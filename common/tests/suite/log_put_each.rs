@@ -32,7 +32,7 @@ async fn put_each(fixture: &mut Fixture, expire_ms: u64, puts: &[(&str, Vec<u8>)
     try_put_each(fixture, expire_ms, &puts).await.unwrap()
 }
 
-/// What the field holds; none where it is not there.
+/// Reads the bytes of the field `f`. None where the key or the field does not exist.
 async fn stored(fixture: &mut Fixture, key: &str) -> Option<Vec<u8>> {
     fixture.ask(&["HGET", key, "f"]).await
 }
@@ -184,7 +184,7 @@ async fn a_malformed_call_writes_nothing() {
     assert_eq!(try_put_each(&mut fixture, 0, &too_many[1..]).await.unwrap(), vec![1; 4_000]);
 }
 
-/// Puts that share calls and puts that do not, so many that it takes several of them.
+/// Some puts share a call and some do not. The 304 puts take several calls.
 #[tokio::test]
 async fn outcomes_stand_in_the_order_of_the_puts_whichever_calls_they_went_in() {
     let mut fixture = Fixture::new("each_store").await;

@@ -83,7 +83,7 @@ async fn an_earlier_text_of_the_library_is_noticed_and_replaced() {
     let () = fixture.ask(&["FUNCTION", "LOAD", "REPLACE", &earlier.join("\n")]).await;
     let missing = Log::open(&url, Names::new("earlier")).await.err().unwrap();
     assert!(matches!(missing, LogError::LibraryMissing { missing, .. } if missing == functions::PUT_EACH));
-    // Whoever had it open works on, before and after: what it calls is there by the same name.
+    // A log that was open already still works, before and after the replacement: its functions keep their names.
     fixture.log.connect().await.unwrap();
     Log::create(&url, Names::new("earlier"), LogMeta::new(2, 300_000)).await.unwrap();
     Log::open(&url, Names::new("earlier")).await.unwrap();

@@ -67,7 +67,7 @@ fn slot(checkpoint: Checkpoint) -> Vec<u8> {
     codec::encode(&Slot { checkpoint, newest: Some(5), windows: Vec::new() })
 }
 
-/// What a put of `new` over `old` answers.
+/// The answer to a put of `new` over `old`: 1 written, 0 already there, -1 stale.
 fn code(old: Checkpoint, new: Checkpoint) -> i64 {
     match new.cmp(&old) {
         Ordering::Greater => 1,

@@ -88,7 +88,7 @@ impl Sinks for Pair {
     }
 }
 
-/// What has been appended so far, by event type.
+/// The events appended so far: their number, and their positions by event type and partition.
 #[derive(Default)]
 struct Appended {
     count: u64,

@@ -1,4 +1,4 @@
-//! What the file of an aggregate says of it. The table in `mod` makes the dispatch of it.
+//! The trait that the file of each aggregate implements. The macro in `mod` makes the dispatch from its table.
 
 use serde_json::Value as Json;
 
@@ -15,7 +15,7 @@ pub trait Fold: Sized {
     const SINCE: u32;
     /// How definitions write it. Tests of all aggregates use these.
     const EXAMPLES: &'static [&'static str];
-    /// What it keeps of the entries.
+    /// The part of the entries that `merge` and `finish` need.
     type State;
 
     /// Takes its own options out of those that were written. `input` is the type of what it reads; None where no `value`

@@ -2,7 +2,7 @@
 //! carries the entry's stamp, so that any split and any order give one answer.
 //!
 //! Each aggregate has one file, which implements `Fold`, and one line in the table below. The macro makes two enums of
-//! the table and all dispatch between them. What an entry is and which window it counts in is left to others.
+//! the table and all dispatch between them. Entries, and the windows in which they count, are left to others.
 
 mod count;
 mod distinct_count;
@@ -81,7 +81,7 @@ macro_rules! aggregates {
             $($Name($file::$Name),)*
         }
 
-        /// What an aggregate keeps of the entries that it has absorbed.
+        /// The state of an aggregate: the part that it keeps of the entries that it has absorbed.
         #[derive(Clone, Debug, PartialEq)]
         #[allow(missing_docs, reason = "each file says what its state is")]
         pub enum AggregateState {

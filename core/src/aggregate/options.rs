@@ -28,7 +28,7 @@ pub enum InvalidAggregate {
     UnknownOption {
         /// The aggregate.
         name: &'static str,
-        /// What was written.
+        /// The option as it was written.
         option: String,
     },
     /// An option is missing, has the wrong type, or is out of its range.

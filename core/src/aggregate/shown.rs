@@ -3,7 +3,8 @@
 use crate::definitions::ValueType;
 use crate::scalar::{MAX_NESTED_BYTES, MAX_TEXT_BYTES};
 
-/// What BSON makes of a byte of JSON at worst: `1,` becomes a type, an index of four digits, an end and eight bytes.
+/// The most bytes of BSON for one byte of JSON. The worst case is a long list of digits: the two bytes `1,` become a
+/// type, an index of at most five digits, an end and a number of at most eight bytes, 15 bytes in all.
 const BSON_PER_JSON: u64 = 8;
 
 /// The most bytes of one value of the type.

@@ -1,11 +1,12 @@
-//! What the SQL of all aggregates has in common: what it is written over, and how its texts are read as values.
+//! The common part of the SQL of all aggregates: the expressions that it is written over, and the reading of its
+//! texts as values.
 
 use super::FinishError;
 use crate::decimal::{DecimalType, MAX_PRECISION};
 use crate::definitions::ValueType;
 use crate::scalar::Scalar;
 
-/// What the SQL of an aggregate is written over.
+/// The SQL expressions from which an aggregate makes its own.
 #[derive(Clone, Copy, Debug)]
 pub struct SqlInput<'a> {
     /// The value of a row, which is not NULL.

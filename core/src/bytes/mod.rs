@@ -29,9 +29,9 @@ pub enum DecodeError {
     /// A tag or number without a meaning.
     #[error("expected a {what} at byte {at}")]
     Invalid {
-        /// What was expected.
+        /// A noun for the expected value, such as `window kind`.
         what: &'static str,
-        /// Where.
+        /// The index of the byte.
         at: usize,
     },
     /// The windows or aggregates are not those of the view.

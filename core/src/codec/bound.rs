@@ -12,7 +12,8 @@ pub const MAX_SLOT_BYTES: u64 = 256 * 1024 * 1024;
 /// little too.
 pub const MAX_DOCUMENT_BYTES: u64 = 16 * 1024 * 1024 - 64 * 1024;
 
-/// What stands around each shown value: its name's type and end, `value`, `timestamp`, `version`, perhaps `error`.
+/// The bytes around each shown value in a document: the type and the end of its name, and the fields `value`,
+/// `timestamp`, `version` and perhaps `error`.
 const AROUND_VALUE: u64 = 256;
 /// Key, metadata and checkpoint of a document.
 const AROUND_DOCUMENT: u64 = 2_048;

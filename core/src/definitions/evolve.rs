@@ -12,7 +12,7 @@ use super::view::{InputSource, View};
 
 impl Definitions {
     /// Compares `self` with all earlier versions, the oldest first, and returns a sentence for each change that is not
-    /// allowed, with its remedy. If there is none, `self` can follow them.
+    /// allowed, with its remedy. If the list is empty, `self` can follow them.
     pub fn conflicts_with(&self, earlier: &[&Definitions]) -> Vec<String> {
         let mut conflicts = Vec::new();
         for (back, old) in earlier.iter().rev().enumerate() {

@@ -48,7 +48,7 @@ pub struct View {
     pub cache: Option<i64>,
     /// Which slots can exist.
     pub slots: Slots,
-    /// What its features read of an event, each once, with the type it is read as.
+    /// The inputs that its features read from an event or a row, each once, with the type it is read as.
     pub inputs: Vec<(InputSource, ValueType)>,
     /// Its windows, each once; a slot holds one ring (or session list, or total) for each.
     pub windows: Vec<WindowSpec>,
@@ -91,7 +91,7 @@ pub struct Feature {
     pub value_type: ValueType,
     /// Index into the view's windows.
     pub window: usize,
-    /// What a reader gets where there is no value.
+    /// The value that a reader gets where the feature has none.
     pub default: Option<serde_json::Value>,
     /// Whether entities are found by it quickly.
     pub index: bool,

@@ -3,12 +3,12 @@
 /// Why a text is not an expression.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ExprError {
-    /// Something stands where something else should.
+    /// The text has one token where the grammar needs another.
     #[error("expected {expected}, found {found} in `{text}`")]
     Unexpected {
-        /// What should stand there.
+        /// The tokens that can come there, in words.
         expected: &'static str,
-        /// What stands there.
+        /// The token that was found, in backticks, or `the end`.
         found: String,
         /// The whole expression.
         text: String,

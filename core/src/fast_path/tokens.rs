@@ -1,6 +1,6 @@
 //! A JSON object as a flat list of tokens that borrow from its text. The buffer is used again for each object. The
-//! tokens of an accepted text mean what [`crate::json::parse`] makes of it. What an event may contain is left to
-//! `validate`.
+//! tokens of an accepted text mean what [`crate::json::parse`] makes of it. The rules for the content of an event are
+//! left to `validate`.
 
 mod scanner;
 mod write;

@@ -18,9 +18,10 @@ pub use decode::{FeatureRow, decode, decode_key};
 pub use events::{COLUMNS, KeyColumn, TABLES, apply, key_columns};
 pub use features::{Known, Scope, features};
 
-/// What every read of events needs. Twins share their position, hence their month, and the whole sorting key: what is
-/// asked of it alone, which is all that ClickHouse looks at first here, keeps both or neither, and the other columns are
-/// read of few rows. By default `toFloat64` may be off by the last bit.
+/// The settings of each query over events that this module writes. Copies of one entry have the same position, hence
+/// the same month, so `FINAL` need not merge across partitions. They also have the same sorting key. With `FINAL`,
+/// ClickHouse moves only conditions on the sorting key to `PREWHERE`; these keep all copies or none, and the other
+/// columns are then read from few rows. By default, `toFloat64` may be off by the last bit.
 const SETTINGS: &str = "do_not_merge_across_partitions_select_final = 1, optimize_move_to_prewhere_if_final = 1, \
     precise_float_parsing = 1";
 

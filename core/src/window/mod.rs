@@ -1,6 +1,6 @@
 //! Windows: which entries count as seen at an instant `t`. Each kind has one file with its state, the bytes of that
 //! state, its SQL, how long an entry matters to it and how many tiles it can hold. This file chooses between the kinds.
-//! What a tile holds is left to `tile`. Times are ms.
+//! The content of a tile is left to `tile`. Times are ms.
 
 mod cut;
 mod lifetime;

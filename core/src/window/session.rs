@@ -14,7 +14,7 @@ pub struct Session<T> {
     pub start: i64,
     /// Feature time of its last entry.
     pub end: i64,
-    /// What it has absorbed.
+    /// The tile that has absorbed its entries.
     pub tile: T,
 }
 

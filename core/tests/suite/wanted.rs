@@ -103,7 +103,8 @@ proptest! {
         prop_assert_eq!(folded(&slots, &wanted, later).unwrap(), whole(&slots, &wanted, later).unwrap());
     }
 
-    /// What is stepped over is not checked, so fewer bytes are refused; but never ones that a decoder takes.
+    /// The reader does not check the states that it steps over, so it refuses fewer bytes than the decoder of the
+    /// whole slot. It never refuses bytes that the decoder takes.
     #[test]
     fn broken_bytes_are_refused_at_most_as_often(
         events in events(),
@@ -167,7 +168,7 @@ fn a_slot_whose_states_are_of_another_kind_is_refused() {
         let mut slot = Slot::empty(&written);
         slot.newest = Some(1);
         wrong(&declared, &codec::encode(&slot));
-        // The states in memory are no better.
+        // The states in memory are refused as well.
         let stamp = Stamp { feature_time: 1, event_id: "", position: Position::new(1, 0), partition: Partition(0) };
         assert!(slot.absorb(&declared, stamp, &[Some(Scalar::Int(1))]).is_err());
         let answers = assemble(&declared, std::slice::from_ref(&slot), &[0], 1);

@@ -99,7 +99,7 @@ impl Fixture {
         rows[0].clone().known().unwrap().values.into_iter().map(Result::unwrap).collect()
     }
 
-    /// What `values` answers after entries `1..upto`.
+    /// The answer of `values` after entries `1..upto`: the number of the key's entries, and the sum of their amounts.
     fn expected(upto: u64, key: usize) -> Vec<Option<Json>> {
         let numbers: Vec<u64> = (1..upto).filter(|number| number % 3 == key as u64).collect();
         let cents: u64 = numbers.iter().sum();

@@ -1,4 +1,5 @@
-//! Batch views: a query over the warehouse instead of events. What belongs to streamed views only is refused here.
+//! Checks batch views, which have a query over the warehouse instead of events. Refuses the options that only streamed
+//! views have.
 
 use serde_saphyr::Spanned;
 

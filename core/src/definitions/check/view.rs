@@ -215,7 +215,9 @@ impl Checker {
         }
     }
 
-    /// What the feature reads, and its type: `Any` where none is declared.
+    /// Returns the source of the feature's input and its type. A property without a declared type has `Any`; a key has
+    /// the type that its entity declares. Notes an error and returns None where `value` or its type is not
+    /// valid.
     fn input(
         &mut self,
         line: u64,

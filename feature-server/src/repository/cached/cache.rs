@@ -54,10 +54,10 @@ pub struct CacheKey {
     pub edition: Edition,
 }
 
-/// What is cached under a key.
+/// The result of a query for one key, as it is cached.
 #[derive(Clone)]
 pub struct CacheEntry {
-    /// What the store held. `Unreadable` is not cached.
+    /// The store's values for the key, or that it had none. `Unreadable` is not cached.
     pub found: Found<Arc<Finished>>,
     /// When the query began.
     pub asked: Instant,

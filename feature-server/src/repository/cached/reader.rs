@@ -26,7 +26,7 @@ pub struct CachedReader<S> {
 /// The result of reading one key.
 #[derive(Clone, Debug)]
 pub enum Lookup {
-    /// What the store holds now, or held a while ago if the view allows that.
+    /// The store's values now, or from a while ago if the view allows that.
     Current(Found<Arc<Finished>>),
     /// The store could not be read. The values are the last that were read, however old. The text is the reason.
     LastKnown(Arc<Finished>, String),
