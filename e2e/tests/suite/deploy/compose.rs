@@ -12,8 +12,8 @@ pub struct Compose {
     _name: String,
     #[serde(rename = "x-stores")]
     _stores: IgnoredAny,
-    #[serde(rename = "x-ours")]
-    _ours: IgnoredAny,
+    #[serde(rename = "x-millrace")]
+    _millrace: IgnoredAny,
     #[serde(rename = "x-once")]
     _once: IgnoredAny,
     #[serde(rename = "x-service")]
