@@ -21,6 +21,7 @@ mod shown;
 mod sql;
 mod stamp;
 mod sum;
+mod variance;
 
 pub use distinct_count::MAX_DISTINCT;
 pub use options::{InvalidAggregate, Options};
@@ -58,6 +59,9 @@ pub enum FinishError {
     /// Past the exact range.
     #[error("more than {MAX_DISTINCT} distinct values")]
     TooManyDistinct,
+    /// The sum of the squared distances needs more than 256 bits.
+    #[error("too many values, or too large ones, for an exact variance")]
+    TooManyToSquare,
     /// SQL's text describes no state of the aggregate.
     #[error("unexpected value from the events: {0}")]
     Unreadable(String),
@@ -251,6 +255,10 @@ aggregates! {
     Last => last,
     LastN => last_n,
     DistinctCount => distinct_count,
+    VarPop => variance,
+    VarSamp => variance,
+    StddevPop => variance,
+    StddevSamp => variance,
 }
 
 impl Aggregate {

@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use millrace_core::aggregate::{Aggregate, Stamp};
+use millrace_core::aggregate::{Aggregate, AggregateState, At, FinishError, Stamp};
 use millrace_core::assemble::{Status, assemble, newest};
 use millrace_core::codec;
-use millrace_core::definitions::{DefinitionErrors, Definitions, DefinitionsSource, View};
+use millrace_core::definitions::{DefinitionErrors, Definitions, DefinitionsSource, ValueType, View};
 use millrace_core::partition::Partition;
 use millrace_core::position::Position;
 use millrace_core::scalar::Scalar;
@@ -282,4 +282,92 @@ fn past_the_exact_range_a_distinct_count_says_so() {
     let answer = &assemble(view, &[slot], &[0], 1)[0];
     assert_eq!((answer.status, answer.value.clone()), (Status::Error, Value::Null));
     assert_eq!(answer.reason.as_deref(), Some("more than 65536 distinct values"));
+}
+
+/// The view of one feature.
+fn alone(agg: &str, kind: &str) -> View {
+    let line = format!("      - {{ name: f, agg: {agg}, value: properties.x, type: \"{kind}\" }}\n");
+    compile(&line, "", "").unwrap().views.remove(0)
+}
+
+/// The finished value of an aggregate over these values, and its state.
+fn finished(view: &View, values: &[i128]) -> (Result<Option<Value>, FinishError>, AggregateState) {
+    let aggregate = &view.features[0].aggregate;
+    let mut state = aggregate.empty();
+    for (value, number) in values.iter().zip(1..) {
+        let position = Position::new(1, number);
+        let stamp = Stamp { feature_time: 1, event_id: "", position, partition: Partition(0) };
+        let value = match view.inputs[0].1 {
+            ValueType::Int64 => Scalar::Int(i64::try_from(*value).unwrap()),
+            _ => Scalar::Decimal(*value),
+        };
+        aggregate.absorb(&mut state, stamp, &value).unwrap();
+    }
+    (aggregate.finish(&state, AT), state)
+}
+
+const AT: At = At { t: 1, window_start: None, newest: 1 };
+
+#[test]
+fn a_variance_keeps_what_floats_would_lose() {
+    let (least, most) = (i128::from(i64::MIN), i128::from(i64::MAX));
+    for (agg, values, expected) in [
+        ("var_pop", vec![], None),
+        ("var_samp", vec![], None),
+        ("var_pop", vec![7], Some(0.0)),
+        ("var_samp", vec![7], None),
+        ("stddev_pop", vec![-7], Some(0.0)),
+        ("stddev_samp", vec![-7], None),
+        ("var_pop", vec![most, most - 2], Some(1.0)),
+        ("var_samp", vec![most, most - 2], Some(2.0)),
+        ("stddev_pop", vec![least, least + 4], Some(2.0)),
+        ("stddev_samp", vec![2, 4, 4, 4, 5, 5, 7, 9], Some((32.0f64 / 7.0).sqrt())),
+        ("stddev_pop", vec![least, most], Some(9_223_372_036_854_775_807.5)),
+    ] {
+        assert_eq!(
+            finished(&alone(agg, "int64"), &values).0,
+            Ok(expected.map(|value| json!(value))),
+            "{agg} {values:?}"
+        );
+    }
+    let most = 10i128.pow(28) - 1;
+    let (value, _) = finished(&alone("var_pop", "decimal(28,2)"), &[most, most - 100]);
+    assert_eq!(value, Ok(Some(json!(0.25))));
+}
+
+/// Two large values, doubled until the count passes 64 bits: each answer is the exact variance or an error.
+#[test]
+fn past_the_exact_range_a_variance_says_so() {
+    let most = 10i128.pow(28) - 1;
+    for (kind, large, exact_doublings) in [("int64", i128::from(i64::MAX), 62), ("decimal(28,0)", most, 33)] {
+        for (other, variance) in [(large, 0.0), (-large, (large as f64).powi(2))] {
+            let view = alone("var_pop", kind);
+            let aggregate = &view.features[0].aggregate;
+            let (_, mut state) = finished(&view, &[large, other]);
+            for doubling in 1..=70 {
+                let same = state.clone();
+                aggregate.merge(&mut state, &same).unwrap();
+                match aggregate.finish(&state, AT) {
+                    Ok(value) => {
+                        let value = value.unwrap().as_f64().unwrap();
+                        assert!((value - variance).abs() <= 1e-12 * variance, "{value} of {kind}");
+                        assert!(doubling <= exact_doublings, "{doubling} of {kind}");
+                    }
+                    Err(error) => {
+                        assert_eq!(error, FinishError::TooManyToSquare);
+                        assert!(doubling > exact_doublings, "{doubling} of {kind}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_variance_of_floats_is_refused() {
+    for agg in ["var_pop", "var_samp", "stddev_pop", "stddev_samp"] {
+        let line = format!("      - {{ name: f, agg: {agg}, value: properties.x, type: float64 }}\n");
+        let error = compile(&line, "", "").unwrap_err().to_string();
+        assert!(error.contains(&format!("`{agg}` cannot read values of type float64")), "{error}");
+    }
 }

@@ -13,6 +13,9 @@ use serde_json::{Value, json};
 /// How far two sums of floats may be apart, as a part of the sum of the magnitudes that were added.
 const FLOAT_TOLERANCE: f64 = 1e-9;
 
+/// How far the variance of exact numbers may be from the exact one, as a part of it.
+const VARIANCE_TOLERANCE: f64 = 1e-12;
+
 /// One entry of one key, as a view reads it.
 #[derive(Clone, Debug)]
 pub struct Entry {
@@ -87,6 +90,10 @@ pub fn value(view: &View, feature: &Feature, entries: &[Entry], t: i64) -> Expec
             distinct.dedup();
             json!(distinct.len())
         }
+        Aggregate::VarPop(_) => return relative(variance(&values, kind, 0)),
+        Aggregate::VarSamp(_) => return relative(variance(&values, kind, 1)),
+        Aggregate::StddevPop(_) => return relative(variance(&values, kind, 0).map(f64::sqrt)),
+        Aggregate::StddevSamp(_) => return relative(variance(&values, kind, 1).map(f64::sqrt)),
     })
 }
 
@@ -101,7 +108,11 @@ pub fn is_exact(view: &View, feature: &Feature) -> bool {
         | Aggregate::First(_)
         | Aggregate::Last(_)
         | Aggregate::LastN(_)
-        | Aggregate::DistinctCount(_) => true,
+        | Aggregate::DistinctCount(_)
+        | Aggregate::VarPop(_)
+        | Aggregate::VarSamp(_)
+        | Aggregate::StddevPop(_)
+        | Aggregate::StddevSamp(_) => true,
     }
 }
 
@@ -154,6 +165,21 @@ fn near(values: &[Scalar<'_>], divisor: usize) -> Expected {
         values.iter().map(float).fold((0.0, 0.0), |(sum, all), value| (sum + value, all + value.abs()));
     let divisor = divisor as f64;
     Expected::Near { value: sum / divisor, tolerance: FLOAT_TOLERANCE * magnitudes / divisor }
+}
+
+/// A value close to this one, or null.
+fn relative(value: Option<f64>) -> Expected {
+    value
+        .map_or(Expected::Exactly(Value::Null), |value| Expected::Near { value, tolerance: VARIANCE_TOLERANCE * value })
+}
+
+/// The squared distances of all pairs over `n (n − less)`. None of these terms is negative, so no digits are lost.
+fn variance(values: &[Scalar<'_>], kind: &ValueType, less: usize) -> Option<f64> {
+    let divisor = values.len() * values.len().checked_sub(less)?;
+    let later = |index: usize| values[index + 1..].iter();
+    let pairs = values.iter().enumerate().flat_map(|(index, one)| later(index).map(move |other| (one, other)));
+    let distances: f64 = pairs.map(|(one, other)| to_float(units(one) - units(other), kind).powi(2)).sum();
+    (divisor > 0).then(|| distances / divisor as f64)
 }
 
 fn units(scalar: &Scalar<'_>) -> i128 {

@@ -162,7 +162,8 @@ fn a_slot_whose_states_are_of_another_kind_is_refused() {
         (feature("agg: min", "int64"), feature("agg: first", "int64")),
         (feature("agg: last", "int64"), feature("agg: last_n, n: 1", "int64")),
         (feature("agg: last_n, n: 1", "int64"), feature("agg: distinct_count", "int64")),
-        (feature("agg: distinct_count", "int64"), feature("agg: count", "int64")),
+        (feature("agg: distinct_count", "int64"), feature("agg: var_pop", "int64")),
+        (feature("agg: stddev_samp", "int64"), feature("agg: count", "int64")),
     ] {
         let (written, declared) = (view(&(written + count)), view(&(declared + count)));
         let mut slot = Slot::empty(&written);
