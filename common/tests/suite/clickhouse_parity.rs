@@ -317,12 +317,19 @@ fn newest(log: &[Logged]) -> i64 {
     log.iter().map(|(_, position, event)| event.feature_time(*position)).max().unwrap()
 }
 
+/// The number of random logs: each is compared over every aggregate, input and window, which takes the engine long. A soak
+/// takes more of them, and `MILLRACE_PARITY_SEEDS` says another number.
+fn seeds(test: u64, soak: u64) -> u64 {
+    let usual = if std::env::var_os("MILLRACE_SOAK").is_some() { soak } else { test };
+    std::env::var("MILLRACE_PARITY_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(usual)
+}
+
 #[tokio::test]
 async fn the_same_definition_gives_the_same_answer_online_and_in_sql() {
     let (store, _guard) = warehouse("parity").await;
     let definitions = definitions();
     store.apply_definitions(&definitions).await.unwrap();
-    let seeds = std::env::var("MILLRACE_PARITY_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(12);
+    let seeds = seeds(4, 48);
     let logs: Vec<Vec<Logged>> = (0..seeds).map(|seed| log(&definitions, seed)).collect();
     let mut compared = 0;
     for (seed, log) in logs.iter().enumerate() {
@@ -350,7 +357,7 @@ async fn what_was_known_at_a_position_or_a_time_is_what_would_have_been_served_t
     let (store, _guard) = warehouse("parity_known").await;
     let definitions = definitions();
     store.apply_definitions(&definitions).await.unwrap();
-    for seed in 100..103 {
+    for seed in 100..100 + seeds(2, 24) {
         let log = log(&definitions, seed);
         insert(&store, &definitions, &log, &format!("{seed}")).await;
         let cut = log.len() / 2;
